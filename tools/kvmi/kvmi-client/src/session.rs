@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A session: commands out, replies and events in.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io::{Read, Write},
+};
+
+use crate::{
+    code::Code,
+    command::{self, Command},
+    error::{Error, Result},
+    event::{Answer, Event, VcpuEvent},
+    message::{Message, Reader},
+    wire,
+};
+
+/// A session over a connected stream whose other end the kernel holds.
+///
+/// If the stream has a time limit for reading, calls return
+/// [`Error::Timeout`] when it is over, and the session goes on.
+#[derive(Debug)]
+pub struct Session<S> {
+    stream: S,
+    reader: Reader,
+    /// The sequence number of the last command.
+    seq: u32,
+    /// Commands without their answer taken, by sequence number.
+    pending: HashMap<u32, Slot>,
+    events: VecDeque<Event>,
+}
+
+/// What is known of a command that was sent.
+#[derive(Debug)]
+struct Slot {
+    id: u16,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting,
+    /// The payload of the reply.
+    Answered(Vec<u8>),
+    /// Nobody waits any more.
+    Abandoned,
+}
+
+/// A command that was sent: the right to its reply.
+#[must_use = "the reply is kept until somebody waits for it"]
+#[derive(Debug)]
+pub struct Ticket<C> {
+    seq: u32,
+    command: C,
+}
+
+impl<S: Read + Write> Session<S> {
+    /// A session on `stream`, on which nothing has been said yet.
+    pub fn new(stream: S) -> Self {
+        Session {
+            stream,
+            reader: Reader::default(),
+            seq: 0,
+            pending: HashMap::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The stream, to be polled or given a time limit.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Sends a command and waits for its reply; events that come first are
+    /// kept for [`Session::event`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with the kernel's code, and those of the connection.
+    pub fn call<C: Command>(&mut self, command: C) -> Result<C::Reply> {
+        let ticket = self.send(command)?;
+        self.wait(ticket)
+    }
+
+    /// Sends a command, to wait for its reply later. A few dozen commands may
+    /// be on their way at once; more could fill the socket in both directions.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] if it does not fit into a message, and those of the
+    /// connection.
+    pub fn send<C: Command>(&mut self, command: C) -> Result<Ticket<C>> {
+        let payload = command::payload(&command)?;
+        loop {
+            self.seq = self.seq.wrapping_add(1);
+            if !self.pending.contains_key(&self.seq) {
+                break;
+            }
+        }
+        self.write(&Message::encode(C::ID, self.seq, &payload)?)?;
+        let slot = Slot {
+            id: C::ID,
+            state: State::Waiting,
+        };
+        self.pending.insert(self.seq, slot);
+        Ok(Ticket {
+            seq: self.seq,
+            command,
+        })
+    }
+
+    /// Waits for the reply to a command that was sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::call`]. After any error the command is given up: its
+    /// reply, should it come, is dropped.
+    pub fn wait<C: Command>(&mut self, ticket: Ticket<C>) -> Result<C::Reply> {
+        loop {
+            match self.pending.remove(&ticket.seq) {
+                Some(Slot {
+                    state: State::Answered(payload),
+                    ..
+                }) => return decode(&ticket.command, &payload),
+                Some(slot) => {
+                    self.pending.insert(ticket.seq, slot);
+                }
+                None => return Err(Error::Usage("the command belongs to another session")),
+            }
+            if let Err(error) = self.receive(C::NAME) {
+                if let Some(slot) = self.pending.get_mut(&ticket.seq) {
+                    slot.state = State::Abandoned;
+                }
+                return Err(error);
+            }
+        }
+    }
+
+    /// The next event: one that is kept, or else the next that comes.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    pub fn event(&mut self) -> Result<Event> {
+        loop {
+            if let Some(event) = self.kept_event() {
+                return Ok(event);
+            }
+            self.receive("event")?;
+        }
+    }
+
+    /// The next event that is kept; never reads from the stream.
+    pub fn kept_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Answers an event, whereupon its vCPU goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] if the event does not allow the answer (nothing was
+    /// sent), and those of the connection.
+    pub fn answer(&mut self, event: &VcpuEvent, answer: Answer) -> Result<()> {
+        let payload = event.answer(answer)?;
+        let id = wire::KVMI_VCPU_EVENT as u16;
+        self.write(&Message::encode(id, event.seq, &payload)?)
+    }
+
+    /// Writes a whole message at once, as the kernel wants it.
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream
+            .write_all(bytes)
+            .map_err(|error| Error::from_io(error, "sending"))
+    }
+
+    /// Reads one message and puts it where it belongs.
+    fn receive(&mut self, what: &'static str) -> Result<()> {
+        let message = self.reader.read(&mut self.stream, what)?;
+        if !message.is_reply() {
+            self.events.push_back(Event::parse(&message)?);
+            return Ok(());
+        }
+        if u32::from(message.id) <= wire::KVMI_VCPU_EVENT {
+            // A refused event reply belongs to no command.
+            let err = message.error_code().map_or(0, |code| code.err);
+            let code = Code::from_wire(err).unwrap_or(Code::EINVAL);
+            return Err(Error::Refused {
+                command: "event reply",
+                code,
+            });
+        }
+        match self.pending.get_mut(&message.seq) {
+            Some(slot) if slot.id != message.id => Err(Error::Protocol(format!(
+                "command {} was answered as {}",
+                slot.id, message.id
+            ))),
+            Some(slot) if matches!(slot.state, State::Waiting) => {
+                slot.state = State::Answered(message.payload);
+                Ok(())
+            }
+            Some(slot) if matches!(slot.state, State::Abandoned) => {
+                self.pending.remove(&message.seq);
+                Ok(())
+            }
+            _ => Err(Error::Protocol(format!(
+                "a reply to command {} (sequence {}) that nobody waits for",
+                message.id, message.seq
+            ))),
+        }
+    }
+}
+
+/// Reads a reply: the error code, then what the command expects.
+fn decode<C: Command>(command: &C, payload: &[u8]) -> Result<C::Reply> {
+    let head = size_of::<wire::kvmi_error_code>();
+    let Some((code, body)) = payload.split_at_checked(head) else {
+        return Err(command::short::<C>(payload.len(), head));
+    };
+    let (err, _) = code.split_at(size_of::<i32>());
+    // The slice has 4 bytes by construction.
+    let err = i32::from_ne_bytes(err.try_into().unwrap_or_default());
+    match Code::from_wire(err) {
+        Some(code) => Err(Error::Refused {
+            command: C::NAME,
+            code,
+        }),
+        None => command.reply(body),
+    }
+}
