@@ -2,6 +2,8 @@
 
 //! What `/proc/PID/fdinfo` says about the session of a VM.
 
+use super::printable;
+
 /// Who hooked a VM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hooker {
@@ -40,8 +42,8 @@ impl State {
             pid: field("kvmi-hooker-pid")
                 .and_then(|pid| pid.parse().ok())
                 .filter(|&pid| pid != 0),
-            comm: field("kvmi-hooker-comm").unwrap_or_default().to_owned(),
-            uuid: field("kvmi-uuid").unwrap_or_default().to_owned(),
+            comm: printable(field("kvmi-hooker-comm").unwrap_or_default()),
+            uuid: printable(field("kvmi-uuid").unwrap_or_default()),
         };
         match field("kvmi") {
             Some("none") => State::None,
@@ -80,12 +82,12 @@ mod tests {
     #[test]
     fn active_names_the_hooker() {
         let text = "pos:\t0\nflags:\t02\nkvmi:\tactive\nkvmi-hooker-pid:\t123\n\
-                    kvmi-hooker-comm:\tmy tool: x\nkvmi-uuid:\t0011-ff\n";
+                    kvmi-hooker-comm:\tmy \x1btool: x\nkvmi-uuid:\t0011-ff\n";
         let State::Active(hooker) = State::parse(text) else {
             panic!("{text}");
         };
         assert_eq!(hooker.pid, Some(123));
-        assert_eq!(hooker.comm, "my tool: x");
+        assert_eq!(hooker.comm, "my ?tool: x");
         assert!(same_uuid(&hooker.uuid, "0011FF"));
     }
 

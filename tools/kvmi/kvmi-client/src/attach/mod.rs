@@ -123,6 +123,14 @@ impl fmt::Debug for Attachment {
     }
 }
 
+/// A name with nothing in it that a terminal would obey: processes choose
+/// their names freely.
+fn printable(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}
+
 /// Duplicates the VM's file out of its process.
 fn duplicate(pidfd: &OwnedFd, process: &Process) -> Result<OwnedFd, AttachError> {
     pidfd_getfd(pidfd, process.vm_fd, PidfdGetfdFlags::empty()).map_err(|errno| match errno {

@@ -4,7 +4,7 @@
 
 use std::{fs, io, path::PathBuf};
 
-use super::{AttachError, State};
+use super::{AttachError, State, printable};
 
 /// A process that runs a VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +92,7 @@ pub fn process(pid: u32) -> Result<Process, AttachError> {
     let read = |file| fs::read(root.join(file)).unwrap_or_default();
     let name = qemu_name(&read("cmdline"))
         .unwrap_or_else(|| String::from_utf8_lossy(&read("comm")).trim_end().to_owned());
+    let name = printable(&name);
     Ok(Process {
         pid,
         name,
@@ -125,7 +126,7 @@ mod tests {
     #[test]
     fn names() {
         let name = |text: &str| qemu_name(text.as_bytes());
-        assert_eq!(name("qemu\0-name\0web\0-m\01G\0").as_deref(), Some("web"));
+        assert_eq!(name("qemu\0-name\0web\0-m\x001G\0").as_deref(), Some("web"));
         assert_eq!(
             name("q\0-name\0guest=db,debug-threads=on\0").as_deref(),
             Some("db")
@@ -136,7 +137,7 @@ mod tests {
         );
         assert_eq!(name("q\0-name\0a,process=p\0").as_deref(), Some("a"));
         assert_eq!(name("q\0-name\0"), None);
-        assert_eq!(name("q\0-m\01G\0"), None);
+        assert_eq!(name("q\0-m\x001G\0"), None);
     }
 
     #[test]

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
+
+use crate::{msr, number};
+
+/// Looks into the virtual machines of this host and controls them, through
+/// KVM introspection.
+#[derive(Debug, Parser)]
+#[command(name = "kvmi", version, after_help = NOTES)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    /// Print JSON, for programs.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// Exit codes are part of the interface: see [`crate::failure::Failure`].
+const NOTES: &str = "\
+Numbers are decimal, or hexadecimal with 0x; K, M, G and T multiply by 1024.
+
+Exit codes: 0 done; 1 something failed or was refused; 2 wrong command line;
+3 no such VM, or several; 4 not permitted, or not supported by this host;
+5 another tool watches the VM; 6 the session or the VM ended; 7 no answer in
+time; 8 nothing found.";
+
+/// What every command that talks to a VM takes.
+#[derive(Args, Debug)]
+pub struct Global {
+    /// Process that runs the VM; not needed if only one VM runs.
+    #[arg(long, global = true)]
+    pub pid: Option<u32>,
+    /// How long to wait for an answer, such as 500ms or 10s; 0 for ever.
+    #[arg(long, global = true, value_name = "TIME", default_value = "10s",
+          value_parser = number::duration)]
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// List the VMs of this host and who watches them.
+    List,
+    /// Show version, features and size of a VM, and what may be done with it.
+    Info,
+    /// Show registers.
+    Regs(Regs),
+    /// Show guest physical memory, or copy it out.
+    Read(Read),
+    /// Write guest physical memory.
+    Write(Write),
+    /// Find text in guest physical memory and print the line it begins.
+    Find(Find),
+    /// Translate a guest virtual address.
+    Translate(Translate),
+    /// Show a CPUID leaf of the guest.
+    Cpuid(Cpuid),
+    /// Stop vCPUs until Ctrl-C, `kvmi resume`, or the end of a piped input.
+    Pause(Pause),
+    /// End the `kvmi pause` that holds the VM.
+    Resume,
+}
+
+#[derive(Args, Debug)]
+pub struct Regs {
+    /// Only this vCPU.
+    #[arg(long, value_name = "N")]
+    pub vcpu: Option<u16>,
+    /// Show this MSR, by name or number, instead of the common ones; may be
+    /// given several times.
+    #[arg(long, value_name = "NAME|NUMBER", value_parser = msr::parse)]
+    pub msr: Vec<u32>,
+}
+
+#[derive(Args, Debug)]
+pub struct Read {
+    /// Guest physical address.
+    #[arg(value_parser = number::integer)]
+    pub gpa: u64,
+    /// Number of bytes.
+    #[arg(value_parser = number::integer)]
+    pub len: u64,
+    /// Write the bytes themselves to this file; - for standard output.
+    #[arg(long, short, value_name = "FILE", conflicts_with = "json")]
+    pub output: Option<PathBuf>,
+    /// Write the bytes themselves to standard output.
+    #[arg(long, conflicts_with_all = ["output", "json"])]
+    pub raw: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("what").required(true))]
+pub struct Write {
+    /// Guest physical address.
+    #[arg(value_parser = number::integer)]
+    pub gpa: u64,
+    /// The bytes as hexadecimal digits, spaces allowed.
+    #[arg(long, value_name = "BYTES", group = "what", value_parser = number::bytes)]
+    pub hex: Option<number::Bytes>,
+    /// Take the bytes from this file; - for standard input.
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Find {
+    /// What to look for.
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub text: String,
+    /// Guest physical address to start at.
+    #[arg(long, value_name = "GPA", default_value = "0", value_parser = number::integer)]
+    pub from: u64,
+    /// Guest physical address to stop before; the end of memory by default.
+    #[arg(long, value_name = "GPA", value_parser = number::integer)]
+    pub to: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub struct Translate {
+    /// Guest virtual address.
+    #[arg(value_parser = number::integer)]
+    pub gva: u64,
+    /// By the page tables of this vCPU.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub vcpu: u16,
+}
+
+#[derive(Args, Debug)]
+pub struct Cpuid {
+    /// EAX of the instruction.
+    #[arg(value_parser = number::integer32)]
+    pub function: u32,
+    /// ECX of the instruction.
+    #[arg(value_parser = number::integer32, default_value = "0")]
+    pub index: u32,
+    /// As this vCPU sees it.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub vcpu: u16,
+}
+
+#[derive(Args, Debug)]
+pub struct Pause {
+    /// Only this vCPU.
+    #[arg(long, value_name = "N")]
+    pub vcpu: Option<u16>,
+    /// Go on after this time, such as 500ms or 5s.
+    #[arg(long = "for", value_name = "TIME", value_parser = number::duration)]
+    pub time: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::error::ErrorKind> {
+        Cli::try_parse_from(line.split(' ')).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_arguments_come_before_or_after() {
+        for line in ["kvmi --pid 7 --json info", "kvmi info --json --pid 7"] {
+            let cli = parse(line).unwrap();
+            assert_eq!((cli.global.pid, cli.json), (Some(7), true));
+        }
+    }
+
+    #[test]
+    fn arguments() {
+        let Ok(Cli {
+            action: Action::Read(read),
+            ..
+        }) = parse("kvmi read 0x10 4K")
+        else {
+            panic!();
+        };
+        assert_eq!((read.gpa, read.len), (0x10, 4096));
+        assert!(parse("kvmi write 0 --hex 00ff").is_ok());
+        assert!(parse("kvmi regs --msr EFER --msr 0x10 --vcpu 1").is_ok());
+    }
+
+    #[test]
+    fn wrong_arguments() {
+        for line in [
+            "kvmi",
+            "kvmi read 0",
+            "kvmi read 0 x",
+            "kvmi read 0 1 --raw --json",
+            "kvmi write 0",
+            "kvmi write 0 --hex 0",
+            "kvmi write 0 --hex 00 --file f",
+            "kvmi regs --msr NONSENSE",
+            "kvmi cpuid 0x100000000",
+            "kvmi pause --for 5x",
+            "kvmi translate -1",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

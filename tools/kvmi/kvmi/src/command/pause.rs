@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `kvmi pause`
+//!
+//! A vCPU stays stopped only while the session lives that stopped it. So this
+//! command holds the VM until it is told to let go: by a signal (Ctrl-C,
+//! `kvmi resume`), by the time of `--for`, or by the end of its standard input
+//! if that is a pipe or a socket. Killing it lets go too.
+
+use std::{
+    io::{self, Read},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{fs::FileTypeExt, net::UnixStream},
+    },
+    time::{Duration, Instant},
+};
+
+use kvmi_client::{
+    Error,
+    attach::Attachment,
+    command::PauseVcpu,
+    event::{Answer, Event, Kind, VcpuEvent},
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::{
+    cli::{Global, Pause},
+    failure::{Failure, Result},
+    output::{Output, hex},
+    target,
+};
+
+/// Stops vCPUs until told to let go.
+pub fn run(global: &Global, args: &Pause, output: &mut Output) -> Result<()> {
+    // Before the VM is touched, so that no signal is missed.
+    let signals = signals().map_err(|error| Failure::file("signals", &error))?;
+    target::with(global, |vm| {
+        let vcpus = target::vcpus(vm, args.vcpu)?;
+        for &vcpu in &vcpus {
+            vm.session
+                .call(PauseVcpu { vcpu, wait: false })
+                .map_err(target::on_vcpu(vcpu))?;
+        }
+        let mut hold = Hold {
+            vm,
+            output,
+            waiting: vcpus,
+            stopped: Vec::new(),
+        };
+        let until = args.time.map(|time| Instant::now() + time);
+        // After a failure the end of the session lets go of everything.
+        hold.until(until, global.timeout, &signals)?;
+        hold.release()
+    })
+}
+
+/// A socket that becomes readable when a signal says to let go.
+fn signals() -> io::Result<UnixStream> {
+    let (read, write) = UnixStream::pair()?;
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    }
+    Ok(read)
+}
+
+/// The vCPUs that are held.
+struct Hold<'a> {
+    vm: &'a mut Attachment,
+    output: &'a mut Output,
+    /// Those that have not stopped yet.
+    waiting: Vec<u16>,
+    /// The events of those that have.
+    stopped: Vec<VcpuEvent>,
+}
+
+impl Hold<'_> {
+    /// Reports what stops until it is time to let go.
+    fn until(
+        &mut self,
+        until: Option<Instant>,
+        patience: Duration,
+        signals: &UnixStream,
+    ) -> Result<()> {
+        let mut stdin = Some(io::stdin()).filter(|stdin| until.is_none() && is_pipe(stdin.as_fd()));
+        let mut complain = Some(Instant::now() + patience).filter(|_| !patience.is_zero());
+        loop {
+            while let Some(event) = self.vm.session.kept_event() {
+                self.note(event)?;
+            }
+            self.output.finish()?;
+            let now = Instant::now();
+            if until.is_some_and(|until| until <= now) {
+                return Ok(());
+            }
+            if complain.is_some_and(|complain| complain <= now || self.waiting.is_empty()) {
+                complain = None;
+                self.complain();
+            }
+            let deadline = until.into_iter().chain(complain).min();
+            let ready = wait(
+                &[
+                    Some(self.vm.session.stream().as_fd()),
+                    Some(signals.as_fd()),
+                    stdin.as_ref().map(AsFd::as_fd),
+                ],
+                deadline,
+            )?;
+            if ready[1] {
+                return Ok(());
+            }
+            if ready[2] {
+                // What is said on standard input is of no interest; its end is.
+                let end = stdin
+                    .as_mut()
+                    .is_some_and(|input| !matches!(input.lock().read(&mut [0; 4096]), Ok(1..)));
+                if end {
+                    return Ok(());
+                }
+            }
+            if ready[0] {
+                let event = self.vm.session.event()?;
+                self.note(event)?;
+            }
+        }
+    }
+
+    /// Takes note of an event.
+    fn note(&mut self, event: Event) -> Result<()> {
+        let event = match event {
+            // Nobody else would answer it, and its vCPU waits.
+            Event::Vcpu(event) if !matches!(event.kind, Kind::Pause) => {
+                return Ok(self.vm.session.answer(&event, Answer::Continue)?);
+            }
+            Event::Vcpu(event) => *event,
+            Event::Unhook | Event::Vm(_) => return Ok(()),
+        };
+        let (vcpu, rip, cr3) = (event.vcpu, event.arch.regs.rip, event.arch.sregs.cr3);
+        self.waiting.retain(|waiting| *waiting != vcpu);
+        self.stopped.push(event);
+        if self.output.is_json() {
+            self.output.value(&json!({
+                "event": "stopped", "vcpu": vcpu, "rip": hex(rip), "cr3": hex(cr3),
+            }))?;
+        } else {
+            self.output.line(format_args!(
+                "vCPU {vcpu} stopped at rip {rip:016x}, cr3 {cr3:016x}"
+            ))?;
+        }
+        if self.waiting.is_empty() {
+            self.say("paused", "paused; Ctrl-C or `kvmi resume` lets go")?;
+        }
+        Ok(())
+    }
+
+    /// Says which vCPUs take their time.
+    fn complain(&self) {
+        use io::Write;
+        for vcpu in &self.waiting {
+            // If standard error is closed, nobody wants to know.
+            let _ = writeln!(
+                io::stderr(),
+                "kvmi: vCPU {vcpu} has not stopped yet: its VMM does not run it. It will stop \
+                 before it runs again."
+            );
+        }
+    }
+
+    /// Lets every vCPU go on.
+    fn release(&mut self) -> Result<()> {
+        for event in self.stopped.drain(..) {
+            match self.vm.session.answer(&event, Answer::Continue) {
+                // Then nothing holds it any more.
+                Ok(()) | Err(Error::Closed) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.say("resumed", "resumed")?;
+        self.output.finish()
+    }
+
+    fn say(&mut self, event: &str, text: &str) -> Result<()> {
+        if self.output.is_json() {
+            self.output.value(&json!({ "event": event }))
+        } else {
+            self.output.line(text)
+        }
+    }
+}
+
+/// Waits until one of the files is readable or closed, or until `deadline`;
+/// which of them are.
+fn wait(files: &[Option<BorrowedFd<'_>>; 3], deadline: Option<Instant>) -> Result<[bool; 3]> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = left.and_then(|left| Timespec::try_from(left).ok());
+    let mut polled: Vec<_> = files
+        .iter()
+        .flatten()
+        .map(|file| PollFd::new(file, PollFlags::IN))
+        .collect();
+    match poll(&mut polled, left.as_ref()) {
+        Ok(_) => {}
+        // A signal: it is read at the next turn.
+        Err(rustix::io::Errno::INTR) => return Ok([false; 3]),
+        Err(errno) => return Err(Failure::file("poll", &errno.into())),
+    }
+    let mut results = polled.iter().map(|file| !file.revents().is_empty());
+    Ok(files.map(|file| file.is_some() && results.next().unwrap_or(false)))
+}
+
+/// Whether a file is a pipe or a socket. A terminal is not read: Ctrl-C is
+/// what it is for, and reading would stop a job in the background. /dev/null,
+/// which scripts give to such jobs, has no end to wait for.
+fn is_pipe(file: BorrowedFd<'_>) -> bool {
+    let Ok(file) = file.try_clone_to_owned() else {
+        return false;
+    };
+    std::fs::File::from(file)
+        .metadata()
+        .is_ok_and(|metadata| metadata.file_type().is_fifo() || metadata.file_type().is_socket())
+}

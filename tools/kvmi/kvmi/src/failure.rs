@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Failures: what is printed, and the exit code.
+
+use std::{fmt::Display, io, process::ExitCode};
+
+use kvmi_client::{Code, Error, attach::AttachError};
+use serde_json::json;
+
+/// The result of a command.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+/// The exit codes. They are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Something failed, or the VM refused it.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// No such VM, or several.
+    NoVm = 3,
+    /// Not permitted, or this host does not support it.
+    Denied = 4,
+    /// Another tool watches the VM.
+    Held = 5,
+    /// The session or the VM ended.
+    Ended = 6,
+    /// No answer in time.
+    Timeout = 7,
+    /// Nothing found.
+    NotFound = 8,
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What was refused, and by whom.
+    pub message: String,
+    /// What would help.
+    pub fix: Option<String>,
+    /// Whoever reads the output has gone: nothing to say.
+    quiet: bool,
+}
+
+impl Failure {
+    /// A failure without advice.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Failure {
+            exit,
+            message: message.into(),
+            fix: None,
+            quiet: false,
+        }
+    }
+
+    /// Adds advice.
+    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+
+    /// Says in front what was being done.
+    pub fn context(mut self, what: impl Display) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
+    /// Reading or writing something of the user's failed.
+    pub fn file(name: impl Display, error: &io::Error) -> Self {
+        let quiet = error.kind() == io::ErrorKind::BrokenPipe;
+        Failure {
+            quiet,
+            ..Failure::new(Exit::Failed, format!("{name}: {error}"))
+        }
+    }
+
+    /// Prints the failure on standard error; the program's exit code.
+    ///
+    /// A broken pipe is no failure: whoever read the output has enough.
+    pub fn report(&self, json: bool) -> ExitCode {
+        use io::Write;
+        if self.quiet {
+            return ExitCode::SUCCESS;
+        }
+        // If standard error is closed, the exit code must do.
+        let mut stderr = io::stderr().lock();
+        let _ = if json {
+            let error = json!({
+                "exit": self.exit as u8,
+                "message": self.message,
+                "fix": self.fix,
+            });
+            writeln!(stderr, "{}", json!({ "error": error }))
+        } else {
+            let _ = writeln!(stderr, "kvmi: {}", self.message);
+            match &self.fix {
+                Some(fix) => writeln!(stderr, "kvmi: to fix: {fix}"),
+                None => Ok(()),
+            }
+        };
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let exit = match &error {
+            Error::Closed => Exit::Ended,
+            Error::Timeout { .. } => Exit::Timeout,
+            Error::Usage(_) => Exit::Usage,
+            Error::Refused { code, .. } if *code == Code::EPERM => Exit::Denied,
+            Error::Refused { .. } | Error::Protocol(_) | Error::Io(_) => Exit::Failed,
+        };
+        let fix = match &error {
+            Error::Timeout { .. } => Some(
+                "a vCPU answers only while its VMM runs it: is the VM stopped? \
+                 --timeout waits longer",
+            ),
+            Error::Refused { code, .. } if *code == Code::ENOSYS => {
+                Some("a newer kernel may have the command; `kvmi info` shows what this one has")
+            }
+            _ => None,
+        };
+        let failure = Failure::new(exit, error.to_string());
+        match fix {
+            Some(fix) => failure.fix(fix),
+            None => failure,
+        }
+    }
+}
+
+impl From<AttachError> for Failure {
+    fn from(error: AttachError) -> Self {
+        let exit = match &error {
+            AttachError::NoProcess(_) | AttachError::NotVm(_) => Exit::NoVm,
+            AttachError::Held { .. } => Exit::Held,
+            AttachError::Os { .. } => Exit::Failed,
+            AttachError::Ptrace { .. }
+            | AttachError::Host(_)
+            | AttachError::Capability(_)
+            | AttachError::Protected(_) => Exit::Denied,
+        };
+        Failure {
+            fix: error.fix(),
+            ..Failure::new(exit, error.to_string())
+        }
+    }
+}

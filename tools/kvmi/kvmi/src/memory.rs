@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Guest physical memory in runs longer than a page.
+
+use std::{
+    collections::VecDeque,
+    io::{Read, Write},
+};
+
+use kvmi_client::{
+    Code, Error, Session,
+    command::{ReadPhysical, within_page},
+};
+
+use crate::failure::{Exit, Failure, Result};
+
+/// Commands on their way at once. Their replies fit into a socket's buffer.
+const WINDOW: usize = 32;
+
+/// Reads from `gpa` up to `end`, page by page in order; `each` gets the
+/// address and the bytes, or `None` for a page without memory, and says
+/// whether to go on.
+pub fn scan<S: Read + Write>(
+    session: &mut Session<S>,
+    gpa: u64,
+    end: u64,
+    mut each: impl FnMut(u64, u64, Option<&[u8]>) -> Result<bool>,
+) -> Result<()> {
+    let mut next = gpa;
+    let mut sent = VecDeque::new();
+    loop {
+        while sent.len() < WINDOW && next < end {
+            // Within a page, so it fits.
+            let size = within_page(next, end - next) as u16;
+            let command = ReadPhysical { gpa: next, size };
+            sent.push_back((next, u64::from(size), session.send(command)?));
+            next += u64::from(size);
+        }
+        let Some((gpa, size, ticket)) = sent.pop_front() else {
+            return Ok(());
+        };
+        let go_on = match session.wait(ticket) {
+            Ok(bytes) => each(gpa, size, Some(&bytes))?,
+            Err(error) if error.code() == Some(Code::ENOENT) => each(gpa, size, None)?,
+            Err(error) => return Err(at(gpa)(error)),
+        };
+        if !go_on {
+            return Ok(());
+        }
+    }
+}
+
+/// Says at which address a command failed.
+pub fn at(gpa: u64) -> impl Fn(Error) -> Failure {
+    move |error| match error.code() {
+        Some(Code::ENOENT) => hole(gpa),
+        _ => Failure::from(error).context(format_args!("at {gpa:#x}")),
+    }
+}
+
+/// The failure where the guest has no memory.
+pub fn hole(gpa: u64) -> Failure {
+    Failure::new(
+        Exit::Failed,
+        format!("the guest has no memory at {gpa:#x} that KVM could reach"),
+    )
+    .fix("`kvmi info` shows where memory ends; devices and firmware leave holes below")
+}
+
+/// The address behind `len` bytes from `gpa`.
+pub fn end(gpa: u64, len: u64) -> Result<u64> {
+    gpa.checked_add(len).ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            "the range goes beyond the end of the address space",
+        )
+    })
+}
+
+/// Looks for `needle` in a stream of pages, across page boundaries.
+pub struct Search<'a> {
+    needle: &'a [u8],
+    /// The end of what came before, too short to hold the whole needle.
+    tail: Vec<u8>,
+}
+
+impl<'a> Search<'a> {
+    /// A search for `needle`, which is not empty.
+    pub fn new(needle: &'a [u8]) -> Self {
+        Search {
+            needle,
+            tail: Vec::new(),
+        }
+    }
+
+    /// Looks into the bytes at `gpa`; `None` is a hole. The address of the
+    /// first place where the needle is complete with these bytes.
+    pub fn feed(&mut self, gpa: u64, bytes: Option<&[u8]>) -> Option<u64> {
+        let Some(bytes) = bytes else {
+            self.tail.clear();
+            return None;
+        };
+        let start = gpa - self.tail.len() as u64;
+        self.tail.extend_from_slice(bytes);
+        let found = self
+            .tail
+            .windows(self.needle.len())
+            .position(|window| window == self.needle);
+        if let Some(offset) = found {
+            return Some(start + offset as u64);
+        }
+        let keep = self.tail.len().min(self.needle.len() - 1);
+        self.tail.drain(..self.tail.len() - keep);
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_needle_across_pages() {
+        let mut search = Search::new(b"needle");
+        assert_eq!(search.feed(0x1000, Some(b"hay nee")), None);
+        assert_eq!(search.feed(0x1007, Some(b"d")), None);
+        assert_eq!(search.feed(0x1008, Some(b"le hay")), Some(0x1004));
+    }
+
+    #[test]
+    fn a_hole_breaks_a_needle() {
+        let mut search = Search::new(b"needle");
+        assert_eq!(search.feed(0x1000, Some(b"nee")), None);
+        assert_eq!(search.feed(0x1003, None), None);
+        assert_eq!(search.feed(0x2003, Some(b"dle")), None);
+        assert_eq!(search.feed(0x2006, Some(b"xneedle")), Some(0x2007));
+    }
+
+    #[test]
+    fn a_needle_of_one_byte() {
+        let mut search = Search::new(b"x");
+        assert_eq!(search.feed(0, Some(b"ab")), None);
+        assert_eq!(search.feed(2, Some(b"x")), Some(2));
+    }
+
+    #[test]
+    fn ends() {
+        assert_eq!(end(1, 2).unwrap(), 3);
+        assert!(end(u64::MAX, 2).is_err());
+    }
+}
