@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef __KVMI_HOST_H
+#define __KVMI_HOST_H
+
+/*
+ * What KVM calls of its introspection subsystem.
+ *
+ * Two static keys stand in front of every call: kvmi_enabled is on when the
+ * module was loaded with kvm.introspection=1, kvmi_in_use while at least one
+ * VM is hooked.  With both off a hook site is a no-op instruction.
+ */
+
+#include <linux/jump_label_ratelimit.h>
+#include <linux/kvm_types.h>
+#include <linux/seq_file.h>
+
+#include <uapi/linux/kvmi.h>
+
+struct file;
+struct kvm;
+struct kvm_vcpu;
+
+#ifdef CONFIG_KVM_INTROSPECTION
+
+DECLARE_STATIC_KEY_FALSE(kvmi_enabled);
+extern struct static_key_false_deferred kvmi_in_use;
+
+extern bool kvmi_param;
+
+int kvmi_init(void);
+void kvmi_exit(void);
+
+int __kvmi_create_vm(struct kvm *kvm);
+void __kvmi_destroy_vm(struct kvm *kvm);
+void __kvmi_pre_destroy_vm(struct kvm *kvm);
+void __kvmi_mm_release(struct kvm *kvm);
+void __kvmi_vcpu_postcreate(struct kvm_vcpu *vcpu);
+int __kvmi_protect_vm(struct kvm *kvm);
+long __kvmi_vm_ioctl(struct file *filp, unsigned int ioctl, unsigned long arg);
+void __kvmi_show_fdinfo(struct seq_file *m, struct kvm *kvm);
+int __kvmi_handle_requests(struct kvm_vcpu *vcpu);
+void __kvmi_state_written(struct kvm_vcpu *vcpu);
+
+/* What KVM_CHECK_EXTENSION answers for KVM_CAP_INTROSPECTION. */
+static inline int kvmi_check_extension(void)
+{
+	return static_branch_unlikely(&kvmi_enabled) ? KVMI_VERSION : 0;
+}
+
+/* Make room for introspection of a VM that is being created. */
+static inline int kvmi_create_vm(struct kvm *kvm)
+{
+	if (static_branch_unlikely(&kvmi_enabled))
+		return __kvmi_create_vm(kvm);
+
+	return 0;
+}
+
+/* End the session, if there is one, while the vCPUs still exist. */
+static inline void kvmi_pre_destroy_vm(struct kvm *kvm)
+{
+	if (static_branch_unlikely(&kvmi_enabled))
+		__kvmi_pre_destroy_vm(kvm);
+}
+
+/* Give back what kvmi_create_vm() took. */
+static inline void kvmi_destroy_vm(struct kvm *kvm)
+{
+	if (static_branch_unlikely(&kvmi_enabled))
+		__kvmi_destroy_vm(kvm);
+}
+
+/* The VM's address space goes away: its session dies.  Never sleeps long. */
+static inline void kvmi_mm_release(struct kvm *kvm)
+{
+	if (static_branch_unlikely(&kvmi_in_use.key))
+		__kvmi_mm_release(kvm);
+}
+
+/* A vCPU is online; called without kvm->lock and vcpu->mutex. */
+static inline void kvmi_vcpu_postcreate(struct kvm_vcpu *vcpu)
+{
+	if (static_branch_unlikely(&kvmi_in_use.key))
+		__kvmi_vcpu_postcreate(vcpu);
+}
+
+/*
+ * The VM is about to become one whose memory or registers the host must not
+ * see.  Returns -EBUSY while it is hooked; else it can never be hooked again.
+ */
+static inline int kvmi_protect_vm(struct kvm *kvm)
+{
+	if (static_branch_unlikely(&kvmi_enabled))
+		return __kvmi_protect_vm(kvm);
+
+	return 0;
+}
+
+/* Is this one of the five ioctls?  They are not bound to the VM's owner. */
+static inline bool kvmi_is_ioctl(unsigned int ioctl)
+{
+	switch (ioctl) {
+	case KVM_INTROSPECTION_HOOK:
+	case KVM_INTROSPECTION_UNHOOK:
+	case KVM_INTROSPECTION_COMMAND:
+	case KVM_INTROSPECTION_EVENT:
+	case KVM_INTROSPECTION_PREUNHOOK:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static inline long kvmi_vm_ioctl(struct file *filp, unsigned int ioctl,
+				 unsigned long arg)
+{
+	if (static_branch_unlikely(&kvmi_enabled))
+		return __kvmi_vm_ioctl(filp, ioctl, arg);
+
+	return -EPERM;
+}
+
+static inline void kvmi_show_fdinfo(struct seq_file *m, struct kvm *kvm)
+{
+	if (static_branch_unlikely(&kvmi_enabled))
+		__kvmi_show_fdinfo(m, kvm);
+	else
+		seq_puts(m, "kvmi:\tnone\n");
+}
+
+/*
+ * Run what the tool wants of this vCPU.  Called by its own thread with
+ * kvm->srcu held, which is dropped while waiting.  Returns 1 to go on, 0 to
+ * leave KVM_RUN with the exit reason that was set, or a negative error.
+ */
+static inline int kvmi_handle_requests(struct kvm_vcpu *vcpu)
+{
+	if (static_branch_unlikely(&kvmi_in_use.key))
+		return __kvmi_handle_requests(vcpu);
+
+	return 1;
+}
+
+/* The VMM wrote registers of this vCPU while an event may be in flight. */
+static inline void kvmi_state_written(struct kvm_vcpu *vcpu)
+{
+	if (static_branch_unlikely(&kvmi_in_use.key))
+		__kvmi_state_written(vcpu);
+}
+
+#else
+
+static inline int kvmi_init(void) { return 0; }
+static inline void kvmi_exit(void) { }
+static inline int kvmi_check_extension(void) { return 0; }
+static inline int kvmi_create_vm(struct kvm *kvm) { return 0; }
+static inline void kvmi_pre_destroy_vm(struct kvm *kvm) { }
+static inline void kvmi_destroy_vm(struct kvm *kvm) { }
+static inline void kvmi_mm_release(struct kvm *kvm) { }
+static inline void kvmi_vcpu_postcreate(struct kvm_vcpu *vcpu) { }
+static inline int kvmi_protect_vm(struct kvm *kvm) { return 0; }
+static inline bool kvmi_is_ioctl(unsigned int ioctl) { return false; }
+static inline long kvmi_vm_ioctl(struct file *filp, unsigned int ioctl,
+				 unsigned long arg)
+{
+	return -ENOTTY;
+}
+
+static inline void kvmi_show_fdinfo(struct seq_file *m, struct kvm *kvm) { }
+static inline int kvmi_handle_requests(struct kvm_vcpu *vcpu) { return 1; }
+static inline void kvmi_state_written(struct kvm_vcpu *vcpu) { }
+
+#endif /* CONFIG_KVM_INTROSPECTION */
+
+#endif /* __KVMI_HOST_H */

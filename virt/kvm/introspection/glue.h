@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef __KVMI_GLUE_H
+#define __KVMI_GLUE_H
+
+/*
+ * The border between KVM's C and the Rust of the introspection subsystem, in
+ * both directions.  bindgen reads this file, so that neither side can drift.
+ *
+ * Only plain types cross: pointers to KVM's structures are opaque.
+ */
+
+#include <linux/types.h>
+#include <uapi/linux/kvmi.h>
+
+struct file;
+struct kvm;
+struct kvm_vcpu;
+struct mem_cgroup;
+struct pid;
+struct task_struct;
+struct wait_queue_head;
+struct kvmi_conn;
+
+/* Who handed the socket over, and to which VM. */
+struct kvmi_hooker {
+	struct pid *pid;
+	char comm[16];
+	__u8 uuid[16];
+	__u8 foreign;
+};
+
+/* What fdinfo shows. */
+struct kvmi_status {
+	__u32 state;	/* enum kvmi_state */
+	__u8 padding[4];
+	struct kvmi_hooker hooker;
+};
+
+enum kvmi_state {
+	KVMI_STATE_NONE,
+	KVMI_STATE_ACTIVE,
+	KVMI_STATE_DEAD,
+};
+
+/*
+ * From Rust to C: the connection (conn.c).
+ *
+ * A connection is a stream socket with one wait-queue entry on it.  Nothing
+ * here sleeps for the peer.
+ */
+int kvmi_conn_open(int fd, struct kvmi_conn **conn);
+void kvmi_conn_free(struct kvmi_conn *conn);
+void kvmi_conn_shutdown(struct kvmi_conn *conn);
+void kvmi_conn_drop_file(struct kvmi_conn *conn);
+long kvmi_conn_recv(struct kvmi_conn *conn, void *buf, size_t len);
+long kvmi_conn_send(struct kvmi_conn *conn, const void *buf, size_t len);
+bool kvmi_conn_writable(struct kvmi_conn *conn);
+void kvmi_conn_set_readable(struct kvmi_conn *conn, bool readable);
+bool kvmi_conn_is_readable(struct kvmi_conn *conn);
+bool kvmi_conn_take_writable(struct kvmi_conn *conn);
+void kvmi_conn_wake_reader(struct kvmi_conn *conn);
+void kvmi_conn_wake_thread(struct kvmi_conn *conn);
+void kvmi_conn_wake_all(struct kvmi_conn *conn);
+
+/* Waiting (conn.c).  ready() is called in a sleeping state: it must not block. */
+struct wait_queue_head *kvmi_wait_alloc(void);
+void kvmi_wait_free(struct wait_queue_head *wq);
+void kvmi_wait_wake(struct wait_queue_head *wq);
+int kvmi_conn_wait_vcpu(struct kvmi_conn *conn, struct kvm_vcpu *vcpu,
+			struct wait_queue_head *own,
+			bool (*ready)(void *data), void *data);
+void kvmi_conn_wait_thread(struct kvmi_conn *conn,
+			   bool (*ready)(void *data), void *data,
+			   unsigned int timeout_ms);
+
+/* The connection thread. */
+struct task_struct *kvmi_thread_start(int (*fn)(void *data), void *data,
+				      int vm_pid);
+void kvmi_thread_stop(struct task_struct *thread);
+bool kvmi_thread_should_stop(void);
+
+/* The VM. */
+void kvmi_vm_set_private(struct kvm *kvm, void *private);
+void *kvmi_vm_private(struct kvm *kvm);
+int kvmi_vm_pid(struct kvm *kvm);
+__u32 kvmi_vm_vcpu_count(struct kvm *kvm);
+bool kvmi_vm_is_protected(struct kvm *kvm);
+bool kvmi_vm_max_gfn(struct kvm *kvm, __u64 *gfn);
+bool kvmi_vm_needs_vcpu_to_write(struct kvm *kvm);
+int kvmi_vm_access(struct kvm *kvm, __u64 gpa, void *buf, size_t len,
+		   bool write);
+void kvmi_vm_kick(struct kvm *kvm, __u32 vcpu, bool wait);
+struct mem_cgroup *kvmi_vm_memcg(struct kvm *kvm);
+struct mem_cgroup *kvmi_memcg_enter(struct mem_cgroup *memcg);
+void kvmi_memcg_leave(struct mem_cgroup *old);
+void kvmi_memcg_put(struct mem_cgroup *memcg);
+
+void kvmi_in_use_inc(void);
+void kvmi_in_use_dec(void);
+
+void kvmi_hooker_fill(struct kvmi_hooker *hooker, const __u8 *uuid,
+		      bool foreign);
+void kvmi_hooker_copy(struct kvmi_hooker *to, const struct kvmi_hooker *from);
+void kvmi_hooker_put(struct kvmi_hooker *hooker);
+void kvmi_log_hook(struct kvm *kvm, const struct kvmi_hooker *hooker);
+
+/* The vCPU, from its own thread (arch/x86/kvm/introspection/glue.c). */
+struct kvm *kvmi_vcpu_vm(struct kvm_vcpu *vcpu);
+__u32 kvmi_vcpu_index(struct kvm_vcpu *vcpu);
+void kvmi_vcpu_request(struct kvm_vcpu *vcpu);
+bool kvmi_vcpu_take_request(struct kvm_vcpu *vcpu);
+void kvmi_vcpu_exit_shutdown(struct kvm_vcpu *vcpu);
+void kvmi_vcpu_exit_intr(struct kvm_vcpu *vcpu);
+__u64 kvmi_vcpu_tsc_hz(struct kvm_vcpu *vcpu);
+void kvmi_vcpu_get_regs(struct kvm_vcpu *vcpu, struct kvm_regs *regs);
+void kvmi_vcpu_set_regs(struct kvm_vcpu *vcpu, const struct kvm_regs *regs);
+void kvmi_vcpu_get_sregs(struct kvm_vcpu *vcpu, struct kvm_sregs *sregs);
+__u8 kvmi_vcpu_mode(struct kvm_vcpu *vcpu);
+int kvmi_vcpu_get_msr(struct kvm_vcpu *vcpu, __u32 index, __u64 *data);
+void kvmi_vcpu_get_event_msrs(struct kvm_vcpu *vcpu,
+			      struct kvmi_vcpu_event_arch_msrs *msrs);
+bool kvmi_vcpu_get_cpuid(struct kvm_vcpu *vcpu, __u32 function, __u32 index,
+			 struct kvmi_vcpu_get_cpuid_reply *reply);
+__u64 kvmi_vcpu_xcr0(struct kvm_vcpu *vcpu);
+__u64 kvmi_vcpu_translate(struct kvm_vcpu *vcpu, __u64 gva);
+
+/* Tracepoints (kvmi:*). */
+void kvmi_trace_hook(struct kvm *kvm, const struct kvmi_hooker *hooker);
+void kvmi_trace_unhook(struct kvm *kvm);
+void kvmi_trace_command(struct kvm *kvm, const struct kvmi_msg_hdr *hdr);
+void kvmi_trace_reply(struct kvm *kvm, const struct kvmi_msg_hdr *hdr,
+		      __s32 err);
+void kvmi_trace_event(struct kvm *kvm, __u32 vcpu, __u16 event, __u32 seq);
+void kvmi_trace_event_reply(struct kvm *kvm, __u32 vcpu, __u8 event,
+			    __u32 seq, __u8 action);
+
+/* From C to Rust (ffi.rs).  All of them may sleep. */
+int kvmi_rs_create_vm(struct kvm *kvm);
+void kvmi_rs_pre_destroy_vm(struct kvm *kvm);
+void kvmi_rs_destroy_vm(struct kvm *kvm);
+void kvmi_rs_mm_release(struct kvm *kvm);
+int kvmi_rs_vcpu_postcreate(struct kvm *kvm);
+int kvmi_rs_protect_vm(struct kvm *kvm);
+int kvmi_rs_hook(struct kvm *kvm, const struct kvm_introspection_hook *hook,
+		 bool foreign);
+int kvmi_rs_unhook(struct kvm *kvm, bool foreign);
+int kvmi_rs_allow_command(struct kvm *kvm,
+			  const struct kvm_introspection_feature *feature,
+			  bool foreign);
+int kvmi_rs_allow_event(struct kvm *kvm,
+			const struct kvm_introspection_feature *feature,
+			bool foreign);
+int kvmi_rs_preunhook(struct kvm *kvm);
+void kvmi_rs_status(struct kvm *kvm, struct kvmi_status *status);
+int kvmi_rs_handle_requests(struct kvm_vcpu *vcpu);
+void kvmi_rs_state_written(struct kvm_vcpu *vcpu);
+
+#endif /* __KVMI_GLUE_H */
