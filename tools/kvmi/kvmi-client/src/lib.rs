@@ -30,7 +30,11 @@ pub mod message;
 pub mod session;
 pub mod wire;
 
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 mod ioctl;
+#[cfg(test)]
+mod tests;
 
 pub use code::Code;
 pub use error::{Error, Result};

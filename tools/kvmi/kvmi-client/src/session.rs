@@ -129,10 +129,18 @@ impl<S: Read + Write> Session<S> {
                 None => return Err(Error::Usage("the command belongs to another session")),
             }
             if let Err(error) = self.receive(C::NAME) {
-                if let Some(slot) = self.pending.get_mut(&ticket.seq) {
-                    slot.state = State::Abandoned;
-                }
+                self.forget(ticket);
                 return Err(error);
+            }
+        }
+    }
+
+    /// Gives a command up: it is carried out, but its reply is dropped.
+    pub fn forget<C>(&mut self, ticket: Ticket<C>) {
+        match self.pending.get_mut(&ticket.seq) {
+            Some(slot) if matches!(slot.state, State::Waiting) => slot.state = State::Abandoned,
+            _ => {
+                self.pending.remove(&ticket.seq);
             }
         }
     }

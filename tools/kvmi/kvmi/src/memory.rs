@@ -28,7 +28,7 @@ pub fn scan<S: Read + Write>(
 ) -> Result<()> {
     let mut next = gpa;
     let mut sent = VecDeque::new();
-    loop {
+    let result = loop {
         while sent.len() < WINDOW && next < end {
             // Within a page, so it fits.
             let size = within_page(next, end - next) as u16;
@@ -37,17 +37,23 @@ pub fn scan<S: Read + Write>(
             next += u64::from(size);
         }
         let Some((gpa, size, ticket)) = sent.pop_front() else {
-            return Ok(());
+            break Ok(());
         };
-        let go_on = match session.wait(ticket) {
-            Ok(bytes) => each(gpa, size, Some(&bytes))?,
-            Err(error) if error.code() == Some(Code::ENOENT) => each(gpa, size, None)?,
-            Err(error) => return Err(at(gpa)(error)),
+        let more = match session.wait(ticket) {
+            Ok(bytes) => each(gpa, size, Some(&bytes)),
+            Err(error) if error.code() == Some(Code::ENOENT) => each(gpa, size, None),
+            Err(error) => Err(at(gpa)(error)),
         };
-        if !go_on {
-            return Ok(());
+        match more {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(failure) => break Err(failure),
         }
+    };
+    for (_, _, ticket) in sent {
+        session.forget(ticket);
     }
+    result
 }
 
 /// Says at which address a command failed.
@@ -117,7 +123,50 @@ impl<'a> Search<'a> {
 
 #[cfg(test)]
 mod tests {
+    use kvmi_client::fake::{self, Vm};
+
     use super::*;
+
+    fn vm(frames: impl Iterator<Item = u64>) -> Vm {
+        Vm {
+            pages: frames.map(|gfn| (gfn, vec![gfn as u8; 4096])).collect(),
+            ..Vm::default()
+        }
+    }
+
+    #[test]
+    fn a_scan_sees_pages_and_holes_in_order() {
+        let vm = vm((2..100).chain(102..104));
+        let (mut session, kernel) = fake::session(|kernel| vm.serve(kernel));
+        let mut seen = Vec::new();
+        scan(&mut session, 0x1ffe, 0x68000, |gpa, size, bytes| {
+            seen.push((gpa, size, bytes.map(|bytes| (bytes.len(), bytes[0]))));
+            Ok(true)
+        })
+        .unwrap();
+        assert_eq!(seen[0], (0x1ffe, 2, None));
+        assert_eq!(seen[1], (0x2000, 4096, Some((4096, 2))));
+        assert_eq!(seen.len(), 1 + 102);
+        assert_eq!(seen[99], (0x64000, 4096, None));
+        assert_eq!(seen[102], (0x67000, 4096, Some((4096, 103))));
+        drop(session);
+        kernel.join().unwrap();
+    }
+
+    #[test]
+    fn a_scan_that_stops_early_leaves_the_session_usable() {
+        let (mut session, kernel) = fake::session(|kernel| vm(0..64).serve(kernel));
+        scan(&mut session, 0, 0x40000, |_, _, _| Ok(false)).unwrap();
+        let bytes = session
+            .call(ReadPhysical {
+                gpa: 0x7005,
+                size: 3,
+            })
+            .unwrap();
+        assert_eq!(bytes, [7, 7, 7]);
+        drop(session);
+        kernel.join().unwrap();
+    }
 
     #[test]
     fn a_needle_across_pages() {

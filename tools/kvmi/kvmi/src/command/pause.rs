@@ -17,8 +17,7 @@ use std::{
 };
 
 use kvmi_client::{
-    Error,
-    attach::Attachment,
+    Error, Session,
     command::PauseVcpu,
     event::{Answer, Event, Kind, VcpuEvent},
 };
@@ -39,17 +38,7 @@ pub fn run(global: &Global, args: &Pause, output: &mut Output) -> Result<()> {
     let signals = signals().map_err(|error| Failure::file("signals", &error))?;
     target::with(global, |vm| {
         let vcpus = target::vcpus(vm, args.vcpu)?;
-        for &vcpu in &vcpus {
-            vm.session
-                .call(PauseVcpu { vcpu, wait: false })
-                .map_err(target::on_vcpu(vcpu))?;
-        }
-        let mut hold = Hold {
-            vm,
-            output,
-            waiting: vcpus,
-            stopped: Vec::new(),
-        };
+        let mut hold = Hold::new(&mut vm.session, output, vcpus)?;
         let until = args.time.map(|time| Instant::now() + time);
         // After a failure the end of the session lets go of everything.
         hold.until(until, global.timeout, &signals)?;
@@ -68,7 +57,7 @@ fn signals() -> io::Result<UnixStream> {
 
 /// The vCPUs that are held.
 struct Hold<'a> {
-    vm: &'a mut Attachment,
+    session: &'a mut Session<UnixStream>,
     output: &'a mut Output,
     /// Those that have not stopped yet.
     waiting: Vec<u16>,
@@ -76,7 +65,26 @@ struct Hold<'a> {
     stopped: Vec<VcpuEvent>,
 }
 
-impl Hold<'_> {
+impl<'a> Hold<'a> {
+    /// Asks `vcpus` to stop.
+    fn new(
+        session: &'a mut Session<UnixStream>,
+        output: &'a mut Output,
+        vcpus: Vec<u16>,
+    ) -> Result<Self> {
+        for &vcpu in &vcpus {
+            session
+                .call(PauseVcpu { vcpu, wait: false })
+                .map_err(target::on_vcpu(vcpu))?;
+        }
+        Ok(Hold {
+            session,
+            output,
+            waiting: vcpus,
+            stopped: Vec::new(),
+        })
+    }
+
     /// Reports what stops until it is time to let go.
     fn until(
         &mut self,
@@ -87,7 +95,7 @@ impl Hold<'_> {
         let mut stdin = Some(io::stdin()).filter(|stdin| until.is_none() && is_pipe(stdin.as_fd()));
         let mut complain = Some(Instant::now() + patience).filter(|_| !patience.is_zero());
         loop {
-            while let Some(event) = self.vm.session.kept_event() {
+            while let Some(event) = self.session.kept_event() {
                 self.note(event)?;
             }
             self.output.finish()?;
@@ -102,7 +110,7 @@ impl Hold<'_> {
             let deadline = until.into_iter().chain(complain).min();
             let ready = wait(
                 &[
-                    Some(self.vm.session.stream().as_fd()),
+                    Some(self.session.stream().as_fd()),
                     Some(signals.as_fd()),
                     stdin.as_ref().map(AsFd::as_fd),
                 ],
@@ -121,7 +129,7 @@ impl Hold<'_> {
                 }
             }
             if ready[0] {
-                let event = self.vm.session.event()?;
+                let event = self.session.event()?;
                 self.note(event)?;
             }
         }
@@ -132,7 +140,7 @@ impl Hold<'_> {
         let event = match event {
             // Nobody else would answer it, and its vCPU waits.
             Event::Vcpu(event) if !matches!(event.kind, Kind::Pause) => {
-                return Ok(self.vm.session.answer(&event, Answer::Continue)?);
+                return Ok(self.session.answer(&event, Answer::Continue)?);
             }
             Event::Vcpu(event) => *event,
             Event::Unhook | Event::Vm(_) => return Ok(()),
@@ -171,7 +179,7 @@ impl Hold<'_> {
     /// Lets every vCPU go on.
     fn release(&mut self) -> Result<()> {
         for event in self.stopped.drain(..) {
-            match self.vm.session.answer(&event, Answer::Continue) {
+            match self.session.answer(&event, Answer::Continue) {
                 // Then nothing holds it any more.
                 Ok(()) | Err(Error::Closed) => {}
                 Err(error) => return Err(error.into()),
@@ -220,4 +228,64 @@ fn is_pipe(file: BorrowedFd<'_>) -> bool {
     std::fs::File::from(file)
         .metadata()
         .is_ok_and(|metadata| metadata.file_type().is_fifo() || metadata.file_type().is_socket())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use kvmi_client::fake::{self, Vm};
+
+    use super::*;
+    use crate::failure::Exit;
+
+    fn vm(vcpus: u16) -> Vm {
+        Vm {
+            vcpus,
+            ..Vm::default()
+        }
+    }
+
+    #[test]
+    fn every_vcpu_stops_and_goes_on() {
+        let (mut session, kernel) = fake::session(|kernel| vm(2).serve(kernel));
+        let mut output = Output::new(true);
+        let (signals, _keep) = UnixStream::pair().unwrap();
+        let mut hold = Hold::new(&mut session, &mut output, vec![0, 1]).unwrap();
+        let until = Instant::now() + Duration::from_millis(200);
+        hold.until(Some(until), Duration::ZERO, &signals).unwrap();
+        assert!(hold.waiting.is_empty());
+        hold.release().unwrap();
+        drop(session);
+        assert_eq!(kernel.join().unwrap().answers, [(0, 0), (1, 0)]);
+    }
+
+    #[test]
+    fn a_signal_lets_go() {
+        let (mut session, kernel) = fake::session(|kernel| vm(1).serve(kernel));
+        let mut output = Output::new(true);
+        let (signals, mut signal) = UnixStream::pair().unwrap();
+        signal.write_all(b"x").unwrap();
+        let mut hold = Hold::new(&mut session, &mut output, vec![0]).unwrap();
+        let late = Instant::now() + Duration::from_secs(60);
+        hold.until(Some(late), Duration::ZERO, &signals).unwrap();
+        assert!(Instant::now() < late);
+        drop(session);
+        kernel.join().unwrap();
+    }
+
+    #[test]
+    fn the_vm_ends_meanwhile() {
+        let (mut session, kernel) = fake::session(|kernel| {
+            let command = kernel.message();
+            kernel.reply(&command, Ok(Vec::new()));
+        });
+        let mut output = Output::new(true);
+        let (signals, _keep) = UnixStream::pair().unwrap();
+        let mut hold = Hold::new(&mut session, &mut output, vec![0]).unwrap();
+        let late = Instant::now() + Duration::from_secs(60);
+        let result = hold.until(Some(late), Duration::ZERO, &signals);
+        assert_eq!(result.unwrap_err().exit, Exit::Ended);
+        kernel.join().unwrap();
+    }
 }

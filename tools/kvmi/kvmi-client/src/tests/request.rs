@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Requests: what is sent.
+
+use super::read_command;
+use crate::{command::*, error::Error, fake::session, wire};
+
+#[test]
+fn a_command_on_the_wire() {
+    let (mut session, kernel) = session(|kernel| {
+        let command = kernel.message();
+        kernel.reply(&command, Ok(b"data".to_vec()));
+        command
+    });
+    assert_eq!(session.call(read_command()).unwrap(), b"data");
+    let command = kernel.join().unwrap();
+    assert_eq!(command.id, 12);
+    let expected = [0x2000u64.to_ne_bytes(), 4u64.to_ne_bytes()].concat();
+    assert_eq!(command.payload, expected);
+}
+
+#[test]
+fn a_vcpu_command_begins_with_the_vcpu() {
+    let (mut session, kernel) = session(|kernel| {
+        let command = kernel.message();
+        kernel.reply(&command, Ok(u64::MAX.to_ne_bytes().to_vec()));
+        command.payload
+    });
+    let command = TranslateGva {
+        vcpu: 3,
+        gva: 0xabc,
+    };
+    assert_eq!(session.call(command).unwrap(), None);
+    let expected = [3u64.to_ne_bytes(), 0xabcu64.to_ne_bytes()].concat();
+    assert_eq!(kernel.join().unwrap(), expected);
+}
+
+/// Sizes of requests on the wire, the header not counted: abi.md, part 3.
+#[test]
+fn request_sizes() {
+    fn size<C: Command>(command: C, id: u16, size: usize) {
+        assert_eq!(C::ID, id, "{}", C::NAME);
+        let payload = payload(&command).unwrap();
+        assert_eq!(payload.len(), size, "{}", C::NAME);
+        assert!(ALL.contains(&(id, C::NAME)));
+        assert_eq!(command.vcpu().is_some(), id % 2 == 1, "{}", C::NAME);
+    }
+    let (vcpu, enable, event) = (0, true, 1);
+    size(GetVersion, 2, 0);
+    size(CheckCommand { id: 2 }, 4, 8);
+    size(CheckEvent { id: 1 }, 6, 8);
+    size(GetInfo, 8, 0);
+    size(ControlVmEvents { event, enable }, 10, 8);
+    size(ReadPhysical { gpa: 0, size: 1 }, 12, 16);
+    size(
+        WritePhysical {
+            gpa: 0,
+            data: b"abc",
+        },
+        14,
+        16 + 3,
+    );
+    size(PauseVcpu { vcpu, wait: true }, 16, 8);
+    size(ControlCleanup { enable }, 18, 8);
+    let entries = [wire::kvmi_page_access_entry::default(); 3];
+    size(SetPageAccess { entries: &entries }, 20, 8 + 16 * 3);
+    size(GetMaxGfn, 22, 0);
+    size(GetVcpuInfo { vcpu }, 3, 8);
+    size(
+        ControlEvents {
+            vcpu,
+            event,
+            enable,
+        },
+        5,
+        16,
+    );
+    size(
+        GetRegisters {
+            vcpu,
+            msrs: &[1, 2],
+        },
+        7,
+        16 + 4 * 2,
+    );
+    let regs = wire::kvm_regs::default();
+    size(SetRegisters { vcpu, regs }, 9, 8 + 144);
+    let (function, index) = (0, 0);
+    size(
+        GetCpuid {
+            vcpu,
+            function,
+            index,
+        },
+        11,
+        16,
+    );
+    size(
+        ControlCr {
+            vcpu,
+            cr: 3,
+            enable,
+        },
+        13,
+        16,
+    );
+    let (nr, error_code, address) = (14, 0, 0);
+    size(
+        InjectException {
+            vcpu,
+            nr,
+            error_code,
+            address,
+        },
+        15,
+        24,
+    );
+    size(GetXcr { vcpu, xcr: 0 }, 17, 16);
+    size(GetXsave { vcpu }, 19, 8);
+    let xsave = &[0; 4096];
+    size(SetXsave { vcpu, xsave }, 21, 8 + 4096);
+    size(GetMtrrType { vcpu, gpa: 0 }, 23, 16);
+    size(
+        ControlMsr {
+            vcpu,
+            msr: 0,
+            enable,
+        },
+        25,
+        16,
+    );
+    size(ControlSinglestep { vcpu, enable }, 27, 16);
+    size(TranslateGva { vcpu, gva: 0 }, 29, 16);
+    assert_eq!(ALL.len(), 25);
+}
+
+#[test]
+fn requests_that_do_not_fit() {
+    let (mut session, kernel) = session(|kernel| kernel.try_message());
+    let data = &[0; 9000];
+    let error = session.call(WritePhysical { gpa: 0, data }).unwrap_err();
+    assert!(matches!(error, Error::Usage(_)));
+    let data = &[0; 70000];
+    let error = session.call(WritePhysical { gpa: 0, data }).unwrap_err();
+    assert!(matches!(error, Error::Usage(_)));
+    drop(session);
+    assert_eq!(kernel.join().unwrap(), None);
+}
+
+#[test]
+fn pages() {
+    assert_eq!(within_page(0, 1), 1);
+    assert_eq!(within_page(0, 5000), 4096);
+    assert_eq!(within_page(4095, 5000), 1);
+    assert_eq!(within_page(u64::MAX, 5000), 1);
+}
