@@ -66,15 +66,22 @@ pub fn list() -> io::Result<(Vec<Process>, usize)> {
 /// looked into, [`AttachError::NotVm`].
 pub fn process(pid: u32) -> Result<Process, AttachError> {
     let root = PathBuf::from(format!("/proc/{pid}"));
-    let entries = fs::read_dir(root.join("fd")).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => AttachError::Ptrace { pid, yama: None },
-        _ => AttachError::NoProcess(pid),
-    })?;
+    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let hidden = AttachError::Ptrace { pid, yama: None };
+    let entries = match fs::read_dir(root.join("fd")) {
+        Ok(entries) => entries,
+        Err(error) if denied(&error) => return Err(hidden),
+        Err(_) => return Err(AttachError::NoProcess(pid)),
+    };
     let mut vm_fd = None;
     let mut vcpus = 0;
     for entry in entries.flatten() {
-        let Ok(target) = fs::read_link(entry.path()) else {
-            continue;
+        let target = match fs::read_link(entry.path()) {
+            Ok(target) => target,
+            // Its owner may be this user and its capabilities more.
+            Err(error) if denied(&error) => return Err(hidden),
+            // Closed meanwhile.
+            Err(_) => continue,
         };
         match target.to_str() {
             Some("anon_inode:kvm-vm") => {

@@ -98,20 +98,20 @@ impl Command for GetRegisters<'_> {
                 self.msrs.len()
             )));
         }
-        let (entries, _) =
-            <[wire::kvm_msr_entry]>::ref_from_prefix_with_elems(rest, self.msrs.len()).map_err(
-                |_| {
-                    short::<Self>(
-                        rest.len(),
-                        size_of::<wire::kvm_msr_entry>() * self.msrs.len(),
-                    )
-                },
-            )?;
+        let size = size_of::<wire::kvm_msr_entry>();
+        let msrs: Vec<_> = rest
+            .chunks_exact(size)
+            .take(self.msrs.len())
+            .filter_map(|entry| wire::kvm_msr_entry::read_from_bytes(entry).ok())
+            .collect();
+        if msrs.len() != self.msrs.len() {
+            return Err(short::<Self>(rest.len(), size * self.msrs.len()));
+        }
         Ok(Registers {
             mode: head.mode,
             regs: head.regs,
             sregs: head.sregs,
-            msrs: entries.to_vec(),
+            msrs,
         })
     }
 }

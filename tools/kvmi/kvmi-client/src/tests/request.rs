@@ -35,7 +35,8 @@ fn a_vcpu_command_begins_with_the_vcpu() {
     assert_eq!(kernel.join().unwrap(), expected);
 }
 
-/// Sizes of requests on the wire, the header not counted: abi.md, part 3.
+/// Sizes of requests on the wire, the header not counted, as `kvmi.rst` has
+/// them.
 #[test]
 fn request_sizes() {
     fn size<C: Command>(command: C, id: u16, size: usize) {
