@@ -9,7 +9,7 @@ use std::{
 
 use kvmi_client::{
     Code, Error, Session,
-    command::{ReadPhysical, within_page},
+    command::{ReadPhysical, WritePhysical, within_page},
 };
 
 use crate::failure::{Exit, Failure, Result};
@@ -54,6 +54,33 @@ pub fn scan<S: Read + Write>(
         session.forget(ticket);
     }
     result
+}
+
+/// Writes `data` at `gpa`, page by page in order; `progress` gets the number of
+/// bytes each time.
+pub fn store<S: Read + Write>(
+    session: &mut Session<S>,
+    gpa: u64,
+    data: &[u8],
+    mut progress: impl FnMut(u64),
+) -> Result<()> {
+    end(gpa, data.len() as u64)?;
+    let mut rest = data;
+    while !rest.is_empty() {
+        let done = data.len() - rest.len();
+        let gpa = gpa + done as u64;
+        let (data, behind) = rest.split_at(within_page(gpa, rest.len() as u64));
+        session
+            .call(WritePhysical { gpa, data })
+            .map_err(at(gpa))
+            .map_err(|failure| match done {
+                0 => failure,
+                _ => failure.context(format_args!("{done} bytes were written, then")),
+            })?;
+        progress(data.len() as u64);
+        rest = behind;
+    }
+    Ok(())
 }
 
 /// Says at which address a command failed.
@@ -166,6 +193,21 @@ mod tests {
         assert_eq!(bytes, [7, 7, 7]);
         drop(session);
         kernel.join().unwrap();
+    }
+
+    #[test]
+    fn a_store_crosses_pages_up_to_a_hole() {
+        let (mut session, kernel) = fake::session(|kernel| vm(1..3).serve(kernel));
+        store(&mut session, 0x1ffe, b"abcd", |_| ()).unwrap();
+        let failure = store(&mut session, 0x2fff, b"xy", |_| ()).unwrap_err();
+        assert!(failure.message.starts_with("1 bytes were written"));
+        assert!(failure.message.contains("0x3000"), "{}", failure.message);
+        assert!(store(&mut session, u64::MAX, b"xy", |_| ()).is_err());
+        drop(session);
+        let pages = kernel.join().unwrap().pages;
+        assert_eq!(pages[&1][4093..], [1, b'a', b'b']);
+        assert_eq!(pages[&2][..3], [b'c', b'd', 2]);
+        assert_eq!(pages[&2][4094..], [2, b'x']);
     }
 
     #[test]

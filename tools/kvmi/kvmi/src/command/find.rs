@@ -2,9 +2,10 @@
 
 //! `kvmi find`
 
+use std::os::unix::net::UnixStream;
+
 use kvmi_client::{
-    Code,
-    attach::Attachment,
+    Code, Session,
     command::{GetMaxGfn, PAGE},
 };
 use serde_json::json;
@@ -23,24 +24,19 @@ const LONGEST: u64 = 1024;
 /// Finds the first place that holds a text, and prints the rest of its line.
 pub fn run(global: &Global, args: &Find, output: &mut Output) -> Result<()> {
     target::with(global, |vm| {
+        let session = &mut vm.session;
         let to = match args.to {
             Some(to) => to,
-            None => end_of_memory(vm)?,
+            None => end_of_memory(session)?,
         };
         let bar = output::progress(to.saturating_sub(args.from), false);
-        let mut search = Search::new(args.text.as_bytes());
-        let mut found = None;
-        memory::scan(&mut vm.session, args.from, to, |gpa, size, bytes| {
-            bar.inc(size);
-            found = search.feed(gpa, bytes);
-            Ok(found.is_none())
-        })?;
+        let found = search(session, args, to, |size| bar.inc(size))?;
         bar.finish_and_clear();
         let Some(gpa) = found else {
             let message = format!("not found between {:#x} and {to:#x}", args.from);
             return Err(Failure::new(Exit::NotFound, message));
         };
-        let text = line(vm, gpa)?;
+        let text = line(session, gpa)?;
         if output.is_json() {
             output.value(&json!({ "gpa": output::hex(gpa), "text": text }))
         } else {
@@ -49,9 +45,26 @@ pub fn run(global: &Global, args: &Find, output: &mut Output) -> Result<()> {
     })
 }
 
+/// The first address before `to` that holds the text.
+fn search(
+    session: &mut Session<UnixStream>,
+    args: &Find,
+    to: u64,
+    progress: impl Fn(u64),
+) -> Result<Option<u64>> {
+    let mut search = Search::new(args.text.as_bytes());
+    let mut found = None;
+    memory::scan(session, args.from, to, |gpa, size, bytes| {
+        progress(size);
+        found = search.feed(gpa, bytes);
+        Ok(found.is_none())
+    })?;
+    Ok(found)
+}
+
 /// The address behind the last page of memory.
-fn end_of_memory(vm: &mut Attachment) -> Result<u64> {
-    match vm.session.call(GetMaxGfn) {
+fn end_of_memory(session: &mut Session<UnixStream>) -> Result<u64> {
+    match session.call(GetMaxGfn) {
         Ok(gfn) => Ok(gfn.saturating_add(1).saturating_mul(PAGE)),
         Err(error) if error.code() == Some(Code::ENOSYS) => Err(Failure::new(
             Exit::Usage,
@@ -63,10 +76,10 @@ fn end_of_memory(vm: &mut Attachment) -> Result<u64> {
 }
 
 /// The text at `gpa` up to the end of its line, a NUL, or the end of memory.
-fn line(vm: &mut Attachment, gpa: u64) -> Result<String> {
+fn line(session: &mut Session<UnixStream>, gpa: u64) -> Result<String> {
     let mut text = Vec::new();
     let end = gpa.saturating_add(LONGEST);
-    memory::scan(&mut vm.session, gpa, end, |_, _, bytes| {
+    memory::scan(session, gpa, end, |_, _, bytes| {
         let bytes = bytes.unwrap_or_default();
         let stop = bytes.iter().position(|byte| matches!(byte, b'\n' | 0));
         text.extend_from_slice(&bytes[..stop.unwrap_or(bytes.len())]);
@@ -85,7 +98,38 @@ fn printable(text: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kvmi_client::fake::{self, Vm};
+
     use super::*;
+
+    #[test]
+    fn a_text_across_pages_and_its_line() {
+        let mut vm = Vm::default();
+        for gfn in [0, 1, 2, 9, 10] {
+            vm.pages.insert(gfn, vec![0; 4096]);
+        }
+        vm.pages
+            .insert(9, [vec![b'.'; 4091], b"Linux".to_vec()].concat());
+        vm.pages.get_mut(&10).unwrap()[..9].copy_from_slice(b" 7.3\x07 x\nz");
+        let (mut session, kernel) = fake::session(|kernel| vm.serve(kernel));
+        let find = |text: &str, from| Find {
+            text: text.into(),
+            from,
+            to: None,
+        };
+        let to = end_of_memory(&mut session).unwrap();
+        assert_eq!(to, 11 * PAGE);
+        let found = search(&mut session, &find("Linux 7", 5), to, |_| ()).unwrap();
+        assert_eq!(found, Some(0x9ffb));
+        assert_eq!(line(&mut session, 0x9ffb).unwrap(), "Linux 7.3. x");
+        let none = search(&mut session, &find("Linux 7", 0x9ffc), to, |_| ()).unwrap();
+        assert_eq!(none, None);
+        // Text up to the end of memory.
+        assert_eq!(line(&mut session, 0xaffe).unwrap(), "");
+        assert_eq!(line(&mut session, 0x100_0000).unwrap(), "");
+        drop(session);
+        kernel.join().unwrap();
+    }
 
     #[test]
     fn guests_do_not_reach_the_terminal() {

@@ -8,7 +8,6 @@ use std::{
     path::Path,
 };
 
-use kvmi_client::command::{WritePhysical, within_page};
 use serde_json::json;
 
 use crate::{
@@ -32,26 +31,16 @@ pub fn run(global: &Global, args: &Write, output: &mut Output) -> Result<()> {
     memory::end(args.gpa, data.len() as u64)?;
     target::with(global, |vm| {
         let bar = output::progress(data.len() as u64, false);
-        let mut done = 0;
-        while done < data.len() {
-            let gpa = args.gpa + done as u64;
-            let rest = &data[done..];
-            let data = &rest[..within_page(gpa, rest.len() as u64)];
-            vm.session
-                .call(WritePhysical { gpa, data })
-                .map_err(memory::at(gpa))
-                .map_err(|failure| match done {
-                    0 => failure,
-                    _ => failure.context(format_args!("{done} bytes were written, then")),
-                })?;
-            done += data.len();
-            bar.inc(data.len() as u64);
-        }
+        memory::store(&mut vm.session, args.gpa, &data, |size| bar.inc(size))?;
         bar.finish_and_clear();
         if output.is_json() {
-            output.value(&json!({ "gpa": output::hex(args.gpa), "written": done }))
+            output.value(&json!({ "gpa": output::hex(args.gpa), "written": data.len() }))
         } else {
-            output.line(format_args!("{done} bytes written at {:#x}", args.gpa))
+            output.line(format_args!(
+                "{} bytes written at {:#x}",
+                data.len(),
+                args.gpa
+            ))
         }
     })
 }
