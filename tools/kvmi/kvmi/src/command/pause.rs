@@ -4,8 +4,8 @@
 //!
 //! A vCPU stays stopped only while the session lives that stopped it. So this
 //! command holds the VM until it is told to let go: by a signal (Ctrl-C,
-//! `kvmi resume`), by the time of `--for`, or by the end of its standard input
-//! if that is a pipe or a socket. Killing it lets go too.
+//! `kvmi resume`), by the time of `--for`, by its VMM (PREUNHOOK), or by the end
+//! of its standard input if that is a pipe or a socket. Killing it lets go too.
 
 use std::{
     io::{self, Read},
@@ -18,8 +18,9 @@ use std::{
 
 use kvmi_client::{
     Error, Session,
-    command::PauseVcpu,
+    command::{ControlVmEvents, PauseVcpu},
     event::{Answer, Event, Kind, VcpuEvent},
+    wire,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
@@ -63,6 +64,8 @@ struct Hold<'a> {
     waiting: Vec<u16>,
     /// The events of those that have.
     stopped: Vec<VcpuEvent>,
+    /// The VMM asks to let go.
+    unhook: bool,
 }
 
 impl<'a> Hold<'a> {
@@ -77,11 +80,21 @@ impl<'a> Hold<'a> {
                 .call(PauseVcpu { vcpu, wait: false })
                 .map_err(target::on_vcpu(vcpu))?;
         }
+        let watch = ControlVmEvents {
+            event: wire::KVMI_VM_EVENT_UNHOOK as u16,
+            enable: true,
+        };
+        match session.call(watch) {
+            // Without it the VMM ends the session unasked.
+            Ok(()) | Err(Error::Refused { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         Ok(Hold {
             session,
             output,
             waiting: vcpus,
             stopped: Vec::new(),
+            unhook: false,
         })
     }
 
@@ -100,7 +113,7 @@ impl<'a> Hold<'a> {
             }
             self.output.finish()?;
             let now = Instant::now();
-            if until.is_some_and(|until| until <= now) {
+            if self.unhook || until.is_some_and(|until| until <= now) {
                 return Ok(());
             }
             if complain.is_some_and(|complain| complain <= now || self.waiting.is_empty()) {
@@ -143,7 +156,11 @@ impl<'a> Hold<'a> {
                 return Ok(self.session.answer(&event, Answer::Continue)?);
             }
             Event::Vcpu(event) => *event,
-            Event::Unhook | Event::Vm(_) => return Ok(()),
+            Event::Unhook => {
+                self.unhook = true;
+                return Ok(());
+            }
+            Event::Vm(_) => return Ok(()),
         };
         let (vcpu, rip, cr3) = (event.vcpu, event.arch.regs.rip, event.arch.sregs.cr3);
         self.waiting.retain(|waiting| *waiting != vcpu);
@@ -275,10 +292,30 @@ mod tests {
     }
 
     #[test]
+    fn the_vmm_asks_to_let_go() {
+        let (mut session, kernel) = fake::session(|kernel| {
+            for _ in 0..2 {
+                let command = kernel.message();
+                kernel.reply(&command, Ok(Vec::new()));
+            }
+            kernel.send(0, 1, &[0; 8]);
+            kernel.try_message()
+        });
+        let mut output = Output::new(true);
+        let (signals, _keep) = UnixStream::pair().unwrap();
+        let mut hold = Hold::new(&mut session, &mut output, vec![0]).unwrap();
+        hold.until(None, Duration::ZERO, &signals).unwrap();
+        drop(session);
+        assert_eq!(kernel.join().unwrap(), None);
+    }
+
+    #[test]
     fn the_vm_ends_meanwhile() {
         let (mut session, kernel) = fake::session(|kernel| {
-            let command = kernel.message();
-            kernel.reply(&command, Ok(Vec::new()));
+            for _ in 0..2 {
+                let command = kernel.message();
+                kernel.reply(&command, Ok(Vec::new()));
+            }
         });
         let mut output = Output::new(true);
         let (signals, _keep) = UnixStream::pair().unwrap();
