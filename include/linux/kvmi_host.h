@@ -39,7 +39,9 @@ int __kvmi_protect_vm(struct kvm *kvm);
 long __kvmi_vm_ioctl(struct file *filp, unsigned int ioctl, unsigned long arg);
 void __kvmi_show_fdinfo(struct seq_file *m, struct kvm *kvm);
 int __kvmi_handle_requests(struct kvm_vcpu *vcpu);
+int __kvmi_handle_requests_blocked(struct kvm_vcpu *vcpu);
 void __kvmi_state_written(struct kvm_vcpu *vcpu);
+void __kvmi_vcpu_ioctl(struct kvm_vcpu *vcpu, unsigned int ioctl);
 
 /* What KVM_CHECK_EXTENSION answers for KVM_CAP_INTROSPECTION. */
 static inline int kvmi_check_extension(void)
@@ -141,11 +143,30 @@ static inline int kvmi_handle_requests(struct kvm_vcpu *vcpu)
 	return 1;
 }
 
+/* The vCPU had nothing but our request and goes on waiting for INIT. */
+#define KVMI_WAIT_ON 2
+
+/* The same for a vCPU that was never started: KVMI_WAIT_ON if it was run. */
+static inline int kvmi_handle_requests_blocked(struct kvm_vcpu *vcpu)
+{
+	if (static_branch_unlikely(&kvmi_in_use.key))
+		return __kvmi_handle_requests_blocked(vcpu);
+
+	return 1;
+}
+
 /* The VMM wrote registers of this vCPU while an event may be in flight. */
 static inline void kvmi_state_written(struct kvm_vcpu *vcpu)
 {
 	if (static_branch_unlikely(&kvmi_in_use.key))
 		__kvmi_state_written(vcpu);
+}
+
+/* An ioctl of a vCPU is about to run: does it write the vCPU's state? */
+static inline void kvmi_vcpu_ioctl(struct kvm_vcpu *vcpu, unsigned int ioctl)
+{
+	if (static_branch_unlikely(&kvmi_in_use.key))
+		__kvmi_vcpu_ioctl(vcpu, ioctl);
 }
 
 #else
@@ -169,6 +190,13 @@ static inline long kvmi_vm_ioctl(struct file *filp, unsigned int ioctl,
 static inline void kvmi_show_fdinfo(struct seq_file *m, struct kvm *kvm) { }
 static inline int kvmi_handle_requests(struct kvm_vcpu *vcpu) { return 1; }
 static inline void kvmi_state_written(struct kvm_vcpu *vcpu) { }
+static inline void kvmi_vcpu_ioctl(struct kvm_vcpu *vcpu, unsigned int ioctl) { }
+
+#define KVMI_WAIT_ON 2
+static inline int kvmi_handle_requests_blocked(struct kvm_vcpu *vcpu)
+{
+	return 1;
+}
 
 #endif /* CONFIG_KVM_INTROSPECTION */
 

@@ -301,6 +301,13 @@ bool kvmi_conn_writable(struct kvmi_conn *conn)
 	return conn->file && (vfs_poll(conn->file, NULL) & EPOLLOUT);
 }
 
+/* Asked after a short read, which need not have emptied the socket. */
+bool kvmi_conn_has_data(struct kvmi_conn *conn)
+{
+	return conn->file &&
+	       (vfs_poll(conn->file, NULL) & (EPOLLIN | EPOLLHUP | EPOLLERR));
+}
+
 void kvmi_conn_set_readable(struct kvmi_conn *conn, bool readable)
 {
 	smp_store_mb(conn->readable, readable);

@@ -14,6 +14,7 @@
 #include <linux/module.h>
 #include <linux/pid_namespace.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/uaccess.h>
 
@@ -95,9 +96,33 @@ int __kvmi_handle_requests(struct kvm_vcpu *vcpu)
 	return kvmi_rs_handle_requests(vcpu);
 }
 
+/*
+ * A never started vCPU that was woken for our request alone goes back to
+ * waiting; -EAGAIN would make the VMM run it for nothing.
+ */
+int __kvmi_handle_requests_blocked(struct kvm_vcpu *vcpu)
+{
+	int r;
+
+	if (!kvmi_vcpu_take_request(vcpu))
+		return 1;
+
+	r = kvmi_rs_handle_requests(vcpu);
+	if (r > 0 && !signal_pending(current))
+		return KVMI_WAIT_ON;
+
+	return r;
+}
+
 void __kvmi_state_written(struct kvm_vcpu *vcpu)
 {
 	kvmi_rs_state_written(vcpu);
+}
+
+void __kvmi_vcpu_ioctl(struct kvm_vcpu *vcpu, unsigned int ioctl)
+{
+	if (kvmi_ioctl_writes_state(ioctl))
+		kvmi_rs_state_written(vcpu);
 }
 
 /*

@@ -60,6 +60,27 @@ bool kvmi_vcpu_take_request(struct kvm_vcpu *vcpu)
 	return kvm_check_request(KVM_REQ_INTROSPECTION, vcpu);
 }
 
+/* The VMM's ioctls after which the registers that a tool saw are stale. */
+bool kvmi_ioctl_writes_state(unsigned int ioctl)
+{
+	switch (ioctl) {
+	case KVM_SET_REGS:
+	case KVM_SET_SREGS:
+	case KVM_SET_SREGS2:
+	case KVM_SET_MSRS:
+	case KVM_SET_VCPU_EVENTS:
+	case KVM_SET_MP_STATE:
+	case KVM_SET_NESTED_STATE:
+	case KVM_SET_XSAVE:
+	case KVM_SET_FPU:
+	case KVM_SET_XCRS:
+	case KVM_SET_DEBUGREGS:
+		return true;
+	default:
+		return false;
+	}
+}
+
 void kvmi_vcpu_exit_shutdown(struct kvm_vcpu *vcpu)
 {
 	vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;

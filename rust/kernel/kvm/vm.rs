@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A VM, seen from anywhere.
+
+use super::{glue, Memcg, VcpuIndex};
+use core::ptr::NonNull;
+use kernel::prelude::*;
+
+/// A guest physical address.
+#[derive(Clone, Copy)]
+pub(crate) struct GuestPhysical(pub(crate) u64);
+
+/// A VM.
+///
+/// # Invariants
+///
+/// The pointer is to a `struct kvm` that outlives every use of this value: whoever holds one is
+/// a task inside an ioctl of the VM, or is stopped before the VM is destroyed.
+#[derive(Clone, Copy)]
+pub(crate) struct Vm(NonNull<glue::kvm>);
+
+// SAFETY: What is called on it is callable from any task.
+unsafe impl Send for Vm {}
+// SAFETY: As above.
+unsafe impl Sync for Vm {}
+
+impl Vm {
+    /// # Safety
+    ///
+    /// See the type invariant.
+    pub(crate) unsafe fn from_raw(kvm: NonNull<glue::kvm>) -> Self {
+        // INVARIANT: By the requirement above.
+        Self(kvm)
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut glue::kvm {
+        self.0.as_ptr()
+    }
+
+    /// The process that created the VM.
+    pub(crate) fn pid(&self) -> i32 {
+        // SAFETY: By the type invariant; so below.
+        unsafe { glue::kvmi_vm_pid(self.as_ptr()) }
+    }
+
+    /// How many vCPUs are online; it never falls.
+    pub(crate) fn vcpu_count(&self) -> u32 {
+        // SAFETY: See `pid()`.
+        unsafe { glue::kvmi_vm_vcpu_count(self.as_ptr()) }
+    }
+
+    /// Are its memory or registers out of the host's sight?
+    pub(crate) fn is_protected(&self) -> bool {
+        // SAFETY: See `pid()`.
+        unsafe { glue::kvmi_vm_is_protected(self.as_ptr()) }
+    }
+
+    /// The highest guest frame number that a user memory slot backs.
+    pub(crate) fn max_gfn(&self) -> Option<u64> {
+        let mut gfn = 0;
+
+        // SAFETY: See `pid()`; `gfn` is a valid place.
+        unsafe { glue::kvmi_vm_max_gfn(self.as_ptr(), &mut gfn) }.then_some(gfn)
+    }
+
+    /// Must a write to its memory come from one of its vCPUs, to be logged?
+    pub(crate) fn needs_vcpu_to_write(&self) -> bool {
+        // SAFETY: See `pid()`.
+        unsafe { glue::kvmi_vm_needs_vcpu_to_write(self.as_ptr()) }
+    }
+
+    /// Reads within one page.  `ENOENT`: no memory there; `EAGAIN`: ask again.
+    pub(crate) fn read(&self, gpa: GuestPhysical, buf: &mut [u8]) -> Result {
+        // SAFETY: See `pid()`; `buf` is writable for its length.
+        kernel::error::to_result(unsafe {
+            glue::kvmi_vm_access(
+                self.as_ptr(),
+                gpa.0,
+                buf.as_mut_ptr().cast(),
+                buf.len(),
+                false,
+            )
+        })
+    }
+
+    /// Writes within one page.  `ENOENT`: no writable memory there; `EAGAIN`: ask again.
+    pub(crate) fn write(&self, gpa: GuestPhysical, data: &[u8]) -> Result {
+        // SAFETY: See `pid()`; with `write` set the buffer is only read.
+        kernel::error::to_result(unsafe {
+            glue::kvmi_vm_access(
+                self.as_ptr(),
+                gpa.0,
+                data.as_ptr().cast_mut().cast(),
+                data.len(),
+                true,
+            )
+        })
+    }
+
+    /// Makes a vCPU look at its queue; with `wait`, returns when it has left the guest.
+    pub(crate) fn kick(&self, vcpu: VcpuIndex, wait: bool) {
+        // SAFETY: See `pid()`; an index out of range is ignored.
+        unsafe { glue::kvmi_vm_kick(self.as_ptr(), vcpu.0.into(), wait) }
+    }
+
+    /// The memory cgroup that pays for the VM.
+    pub(crate) fn memcg(&self) -> Memcg {
+        // SAFETY: See `pid()`; the call returns a reference.
+        unsafe { Memcg::from_raw(glue::kvmi_vm_memcg(self.as_ptr())) }
+    }
+}
+
+/// Who handed a socket over.
+///
+/// # Invariants
+///
+/// `pid` holds a reference.
+pub(crate) struct Hooker(glue::kvmi_hooker);
+
+// SAFETY: Only the reference to the pid is a pointer, and that may be used anywhere.
+unsafe impl Send for Hooker {}
+// SAFETY: It is never changed.
+unsafe impl Sync for Hooker {}
+
+impl Hooker {
+    /// The calling process.
+    pub(crate) fn current(uuid: &[u8; 16], foreign: bool) -> Self {
+        let mut hooker = glue::kvmi_hooker {
+            pid: core::ptr::null_mut(),
+            comm: [0; 16],
+            uuid: [0; 16],
+            foreign: foreign.into(),
+        };
+
+        // SAFETY: Both pointers are valid.
+        unsafe { glue::kvmi_hooker_fill(&mut hooker, uuid.as_ptr(), foreign) };
+        // INVARIANT: The call took the reference.
+        Self(hooker)
+    }
+
+    /// Was it another process than the one that owns the VM?
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.0.foreign != 0
+    }
+
+    /// Writes it down in the kernel log and the trace.
+    pub(crate) fn announce(&self, vm: &Vm) {
+        // SAFETY: Both are valid by their invariants.
+        unsafe {
+            glue::kvmi_log_hook(vm.as_ptr(), &self.0);
+            glue::kvmi_trace_hook(vm.as_ptr(), &self.0);
+        }
+    }
+
+    /// Copies it for C, which puts the reference.
+    pub(crate) fn copy_to(&self, to: &mut glue::kvmi_hooker) {
+        // SAFETY: Both are valid.
+        unsafe { glue::kvmi_hooker_copy(to, &self.0) }
+    }
+}
+
+impl Drop for Hooker {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { glue::kvmi_hooker_put(&mut self.0) }
+    }
+}
