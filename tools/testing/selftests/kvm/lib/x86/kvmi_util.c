@@ -784,6 +784,9 @@ static void *run_vcpu(void *arg)
 	for (;;) {
 		if (__vcpu_run(vcpu)) {
 			r->err = errno;
+			/* A vCPU that waits for its SIPI: run it again. */
+			if (r->err == EAGAIN)
+				continue;
 			if (r->err != EINTR)
 				break;
 			TEST_ASSERT_EQ(vcpu->run->exit_reason, KVM_EXIT_INTR);
