@@ -42,7 +42,9 @@ def _apply(options):
 
 def _selftests(_options):
     import selftests
-    selftests.build()
+    _names, failure = selftests.build()
+    if failure:
+        raise failure
     return 0
 
 
