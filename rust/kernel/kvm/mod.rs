@@ -11,3 +11,15 @@ use super::glue;
 pub(crate) use memcg::Memcg;
 pub(crate) use vcpu::{RunningVcpu, VcpuIndex};
 pub(crate) use vm::{GuestPhysical, Hooker, Vm};
+
+/// Counts the hooked VMs: with none, the hook sites are no-ops.
+pub(crate) fn in_use(more: bool) {
+    // SAFETY: Called without KVM's locks, from an ioctl.
+    unsafe {
+        if more {
+            glue::kvmi_in_use_inc();
+        } else {
+            glue::kvmi_in_use_dec();
+        }
+    }
+}

@@ -103,6 +103,36 @@ impl Vm {
         unsafe { glue::kvmi_vm_kick(self.as_ptr(), vcpu.0.into(), wait) }
     }
 
+    /// Tracepoint `kvmi:kvmi_unhook`.
+    pub(crate) fn trace_unhook(&self) {
+        // SAFETY: See `pid()`; so below.
+        unsafe { glue::kvmi_trace_unhook(self.as_ptr()) }
+    }
+
+    /// Tracepoint `kvmi:kvmi_command`.
+    pub(crate) fn trace_command(&self, header: &glue::kvmi_msg_hdr) {
+        // SAFETY: See `trace_unhook()`.
+        unsafe { glue::kvmi_trace_command(self.as_ptr(), header) }
+    }
+
+    /// Tracepoint `kvmi:kvmi_reply`.
+    pub(crate) fn trace_reply(&self, header: &glue::kvmi_msg_hdr, err: i32) {
+        // SAFETY: See `trace_unhook()`.
+        unsafe { glue::kvmi_trace_reply(self.as_ptr(), header, err) }
+    }
+
+    /// Tracepoint `kvmi:kvmi_event`.
+    pub(crate) fn trace_event(&self, vcpu: u32, event: u16, seq: u32) {
+        // SAFETY: See `trace_unhook()`.
+        unsafe { glue::kvmi_trace_event(self.as_ptr(), vcpu, event, seq) }
+    }
+
+    /// Tracepoint `kvmi:kvmi_event_reply`.
+    pub(crate) fn trace_event_reply(&self, vcpu: u32, event: u8, seq: u32, action: u8) {
+        // SAFETY: See `trace_unhook()`.
+        unsafe { glue::kvmi_trace_event_reply(self.as_ptr(), vcpu, event, seq, action) }
+    }
+
     /// The memory cgroup that pays for the VM.
     pub(crate) fn memcg(&self) -> Memcg {
         // SAFETY: See `pid()`; the call returns a reference.

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the tool may ask: one type per command, and the table that everything else comes from.
+
+mod vcpu;
+mod vm;
+
+use super::{
+    permission::bits,
+    session::{Runner, Session},
+    sys::{
+        glue::*,
+        kvm::{RunningVcpu, VcpuIndex},
+    },
+    vcpu::Vcpu,
+    wire::{self, Code, Failure, Message, Payload, Request},
+};
+use kernel::{prelude::*, sync::Arc};
+
+/// A command of the VM: run by whoever read it.
+pub(crate) trait VmCommand {
+    /// Its id, even.
+    const ID: u16;
+    /// What it asks.
+    type Request: Request;
+
+    /// `size` is what the tool sent, `rest` what lies behind the request.
+    fn run(
+        session: &Session,
+        request: &Self::Request,
+        size: usize,
+        rest: &[u8],
+        runner: &Runner<'_>,
+    ) -> Result<Payload, Failure>;
+}
+
+/// A command of a vCPU: run by its own thread.
+pub(crate) trait VcpuCommand {
+    /// Its id, odd.
+    const ID: u16;
+    /// What it asks, behind the header that names the vCPU.
+    type Request: Request;
+
+    /// `size` is what the tool sent behind that header, `rest` what lies behind the request.
+    fn run(
+        session: &Session,
+        request: &Self::Request,
+        size: usize,
+        rest: &[u8],
+        me: &Vcpu,
+        here: &RunningVcpu<'_>,
+    ) -> Result<Payload, Failure>;
+}
+
+type VmEntry = fn(&Session, &[u8], &Runner<'_>) -> Result<Payload, Failure>;
+type VcpuEntry = fn(&Session, &[u8], &Vcpu, &RunningVcpu<'_>) -> Result<Payload, Failure>;
+
+enum Entry {
+    Vm(VmEntry),
+    Vcpu(VcpuEntry),
+}
+
+fn run_vm<C: VmCommand>(
+    session: &Session,
+    body: &[u8],
+    runner: &Runner<'_>,
+) -> Result<Payload, Failure> {
+    let (request, rest) = wire::request::<C::Request>(body);
+
+    C::run(session, &request, body.len(), rest, runner)
+}
+
+fn run_vcpu<C: VcpuCommand>(
+    session: &Session,
+    body: &[u8],
+    me: &Vcpu,
+    here: &RunningVcpu<'_>,
+) -> Result<Payload, Failure> {
+    let (request, rest) = wire::request::<C::Request>(body);
+
+    C::run(session, &request, body.len(), rest, me, here)
+}
+
+macro_rules! commands {
+    (vm { $($vm:ty),* $(,)? } vcpu { $($vcpu:ty),* $(,)? }) => {
+        /// The commands that this build has.
+        static TABLE: &[(u16, Entry)] = &[
+            $((<$vm as VmCommand>::ID, Entry::Vm(run_vm::<$vm>)),)*
+            $((<$vcpu as VcpuCommand>::ID, Entry::Vcpu(run_vcpu::<$vcpu>)),)*
+        ];
+
+        /// Their ids.
+        pub(crate) const KNOWN: u64 = bits(&[
+            $(<$vm as VmCommand>::ID,)*
+            $(<$vcpu as VcpuCommand>::ID,)*
+        ]);
+    };
+}
+
+commands! {
+    vm {
+        vm::GetVersion,
+        vm::CheckCommand,
+        vm::CheckEvent,
+        vm::GetInfo,
+        vm::ControlEvents,
+        vm::ReadPhysical,
+        vm::WritePhysical,
+        vm::PauseVcpu,
+        vm::ControlCleanup,
+        vm::GetMaxGfn,
+    }
+    vcpu {
+        vcpu::GetInfo,
+        vcpu::ControlEvents,
+        vcpu::GetRegisters,
+        vcpu::SetRegisters,
+        vcpu::GetCpuid,
+        vcpu::GetXcr,
+        vcpu::TranslateGva,
+    }
+}
+
+/// What no device manager can take away.
+pub(crate) const ALWAYS_ALLOWED: u64 = bits(&[
+    <vm::GetVersion as VmCommand>::ID,
+    <vm::CheckCommand as VmCommand>::ID,
+    <vm::CheckEvent as VmCommand>::ID,
+]);
+
+/// Is this the id of a command?
+pub(crate) fn is_known(id: u16) -> bool {
+    bits(&[id]) & KNOWN != 0
+}
+
+fn find(id: u16) -> Option<&'static Entry> {
+    TABLE
+        .iter()
+        .find(|(known, _)| *known == id)
+        .map(|(_, entry)| entry)
+}
+
+/// How a message was dealt with.
+pub(crate) enum Done {
+    /// Answer with this.
+    Reply(Payload),
+    /// It wants no answer.
+    Silent,
+    /// It is for this vCPU.
+    ForVcpu(Arc<Vcpu>),
+}
+
+/// The vCPU that a message names, by the header at the head of its body.
+fn addressed(session: &Session, body: &[u8]) -> Result<Arc<Vcpu>, Code> {
+    let (header, _) = wire::request::<kvmi_vcpu_hdr>(body);
+
+    if body.len() < core::mem::size_of::<kvmi_vcpu_hdr>() || !header.padding_is_zero() {
+        return Err(Code::EINVAL);
+    }
+    if u32::from(header.vcpu) >= session.vm.vcpu_count() {
+        return Err(Code::EINVAL);
+    }
+    session.vcpu(VcpuIndex(header.vcpu)).ok_or(Code::EAGAIN)
+}
+
+/// Deals with a message: unknown, disallowed, of the VM, or of a vCPU.
+pub(crate) fn dispatch(
+    session: &Session,
+    message: &Message,
+    runner: &Runner<'_>,
+) -> Result<Done, Failure> {
+    let id = message.header.id;
+
+    if u32::from(id) == KVMI_VCPU_EVENT {
+        let vcpu = addressed(session, &message.body)?;
+
+        return event_reply(session, message, &vcpu);
+    }
+
+    let entry = find(id).ok_or(Code::ENOSYS)?;
+    if !session.commands.contains(id) {
+        return Err(Code::EPERM.into());
+    }
+    match entry {
+        // With a dirty ring alone only a vCPU can log what is written.
+        Entry::Vm(_)
+            if id == <vm::WritePhysical as VmCommand>::ID
+                && session.vm.needs_vcpu_to_write() =>
+        {
+            let vcpu = session.vcpu(VcpuIndex(0)).ok_or(Code::EAGAIN)?;
+
+            Ok(Done::ForVcpu(vcpu))
+        }
+        Entry::Vm(run) => run(session, &message.body, runner).map(Done::Reply),
+        Entry::Vcpu(_) => addressed(session, &message.body).map(Done::ForVcpu).map_err(Into::into),
+    }
+}
+
+/// The answer to an event.  What is wrong with it ends the session.
+fn event_reply(session: &Session, message: &Message, vcpu: &Vcpu) -> Result<Done, Failure> {
+    let body = message
+        .body
+        .get(core::mem::size_of::<kvmi_vcpu_hdr>()..)
+        .unwrap_or(&[]);
+    let (reply, _) = wire::request::<kvmi_vcpu_event_reply>(body);
+
+    // No event of this build has a reply of its own.
+    if body.len() != core::mem::size_of::<kvmi_vcpu_event_reply>() || !reply.padding_is_zero() {
+        return Err(Failure::Protocol);
+    }
+    session.vm.trace_event_reply(
+        vcpu.index.0.into(),
+        reply.event,
+        message.header.seq,
+        reply.action,
+    );
+    vcpu.deliver(message.header.seq, &reply)
+        .map_err(|_| Failure::Protocol)?;
+    Ok(Done::Silent)
+}
+
+/// Runs a queued command on its vCPU.
+pub(crate) fn run_on_vcpu(
+    session: &Session,
+    message: &Message,
+    me: &Vcpu,
+    here: &RunningVcpu<'_>,
+) -> Result<Payload, Failure> {
+    match find(message.header.id).ok_or(Code::ENOSYS)? {
+        Entry::Vcpu(run) => {
+            let body = message
+                .body
+                .get(core::mem::size_of::<kvmi_vcpu_hdr>()..)
+                .unwrap_or(&[]);
+
+            run(session, body, me, here)
+        }
+        // A write that came here to be logged; the page is waited for by asking again.
+        Entry::Vm(run) => match run(session, &message.body, &Runner::Vcpu(here)) {
+            Err(Failure::Later) => Err(Code::EAGAIN.into()),
+            done => done,
+        },
+    }
+}

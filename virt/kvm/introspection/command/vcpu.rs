@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands of a vCPU, `Documentation/virt/kvm/kvmi.rst`.
+
+use super::VcpuCommand;
+use crate::{
+    event,
+    session::Session,
+    sys::{glue::*, kvm::RunningVcpu},
+    vcpu::Vcpu,
+    wire::{flag, payload, Code, Failure, Payload, Request, MAX_PAYLOAD},
+};
+use core::mem::size_of;
+use kernel::prelude::*;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// The frequency of the guest's TSC in Hz, 0 where it cannot be scaled.
+pub(crate) struct GetInfo;
+
+impl VcpuCommand for GetInfo {
+    const ID: u16 = KVMI_VCPU_GET_INFO as u16;
+    type Request = ();
+
+    fn run(
+        _: &Session,
+        (): &(),
+        _: usize,
+        _: &[u8],
+        _: &Vcpu,
+        here: &RunningVcpu<'_>,
+    ) -> Result<Payload, Failure> {
+        payload(&kvmi_vcpu_get_info_reply {
+            tsc_speed: here.tsc_hz(),
+        })
+    }
+}
+
+/// Enables an event of this vCPU.  `EINVAL`: padding, flag, not such an event; `EPERM`:
+/// disallowed.
+pub(crate) struct ControlEvents;
+
+impl VcpuCommand for ControlEvents {
+    const ID: u16 = KVMI_VCPU_CONTROL_EVENTS as u16;
+    type Request = kvmi_vcpu_control_events;
+
+    fn run(
+        session: &Session,
+        request: &Self::Request,
+        _: usize,
+        _: &[u8],
+        me: &Vcpu,
+        _: &RunningVcpu<'_>,
+    ) -> Result<Payload, Failure> {
+        let enable = flag(request.enable)?;
+
+        if !request.padding_is_zero() || !event::is_vcpu_event(request.event_id) {
+            return Err(Code::EINVAL.into());
+        }
+        if !session.events.contains(request.event_id) {
+            return Err(Code::EPERM.into());
+        }
+        me.events.set(request.event_id, enable);
+        Ok(Payload::new())
+    }
+}
+
+/// Reads the registers, and the MSRs that the request lists.  `EINVAL`: padding, a request
+/// shorter than announced, a reply that would be too long, an MSR that cannot be read.
+pub(crate) struct GetRegisters;
+
+impl VcpuCommand for GetRegisters {
+    const ID: u16 = KVMI_VCPU_GET_REGISTERS as u16;
+    type Request = kvmi_vcpu_get_registers;
+
+    fn run(
+        _: &Session,
+        request: &Self::Request,
+        size: usize,
+        rest: &[u8],
+        _: &Vcpu,
+        here: &RunningVcpu<'_>,
+    ) -> Result<Payload, Failure> {
+        let count = usize::from(request.nmsrs);
+        let room = MAX_PAYLOAD
+            .saturating_sub(size_of::<kvmi_error_code>())
+            .saturating_sub(size_of::<kvmi_vcpu_get_registers_reply>());
+
+        if size < size_of::<kvmi_vcpu_get_registers>() || !request.padding_is_zero() {
+            return Err(Code::EINVAL.into());
+        }
+        let indexes = rest
+            .get(..count.saturating_mul(size_of::<u32>()))
+            .ok_or(Code::EINVAL)?;
+        if count.saturating_mul(size_of::<kvm_msr_entry>()) > room {
+            return Err(Code::EINVAL.into());
+        }
+
+        let head = KBox::new(
+            kvmi_vcpu_get_registers_reply {
+                mode: here.mode().into(),
+                padding: 0,
+                regs: here.regs(),
+                sregs: here.sregs(),
+                msrs_nmsrs: request.nmsrs.into(),
+                msrs_pad: 0,
+            },
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        let mut reply = payload(&*head)?;
+
+        for bytes in indexes.chunks_exact(size_of::<u32>()) {
+            let index = u32::read_from_bytes(bytes).map_err(|_| Code::EINVAL)?;
+            let entry = kvm_msr_entry {
+                index,
+                reserved: 0,
+                data: here.msr(index).map_err(|_| Code::EINVAL)?,
+            };
+
+            reply.extend_from_slice(entry.as_bytes(), GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(reply)
+    }
+}
+
+/// Stores registers for the end of the event.  `EINVAL`: too short; `EOPNOTSUPP`: no event waits
+/// for its reply.
+pub(crate) struct SetRegisters;
+
+impl VcpuCommand for SetRegisters {
+    const ID: u16 = KVMI_VCPU_SET_REGISTERS as u16;
+    type Request = kvm_regs;
+
+    fn run(
+        _: &Session,
+        request: &Self::Request,
+        size: usize,
+        _: &[u8],
+        me: &Vcpu,
+        here: &RunningVcpu<'_>,
+    ) -> Result<Payload, Failure> {
+        if size < size_of::<kvm_regs>() {
+            return Err(Code::EINVAL.into());
+        }
+        me.stopped(here)
+            .ok_or(Code::EOPNOTSUPP)?
+            .set_registers(*request);
+        Ok(Payload::new())
+    }
+}
+
+/// A leaf of the guest's CPUID table.  `ENOENT`: no such leaf.
+pub(crate) struct GetCpuid;
+
+impl VcpuCommand for GetCpuid {
+    const ID: u16 = KVMI_VCPU_GET_CPUID as u16;
+    type Request = kvmi_vcpu_get_cpuid;
+
+    fn run(
+        _: &Session,
+        request: &Self::Request,
+        _: usize,
+        _: &[u8],
+        _: &Vcpu,
+        here: &RunningVcpu<'_>,
+    ) -> Result<Payload, Failure> {
+        let leaf = here
+            .cpuid(request.function, request.index)
+            .ok_or(Code::ENOENT)?;
+
+        payload(&leaf)
+    }
+}
+
+/// An extended control register.  `EINVAL`: padding, any but XCR0.
+pub(crate) struct GetXcr;
+
+impl VcpuCommand for GetXcr {
+    const ID: u16 = KVMI_VCPU_GET_XCR as u16;
+    type Request = kvmi_vcpu_get_xcr;
+
+    fn run(
+        _: &Session,
+        request: &Self::Request,
+        _: usize,
+        _: &[u8],
+        _: &Vcpu,
+        here: &RunningVcpu<'_>,
+    ) -> Result<Payload, Failure> {
+        if !request.padding_is_zero() || request.xcr != 0 {
+            return Err(Code::EINVAL.into());
+        }
+        payload(&kvmi_vcpu_get_xcr_reply { value: here.xcr0() })
+    }
+}
+
+/// Where the current page tables put an address; all ones: nowhere.  No access bits are checked.
+pub(crate) struct TranslateGva;
+
+impl VcpuCommand for TranslateGva {
+    const ID: u16 = KVMI_VCPU_TRANSLATE_GVA as u16;
+    type Request = kvmi_vcpu_translate_gva;
+
+    fn run(
+        _: &Session,
+        request: &Self::Request,
+        _: usize,
+        _: &[u8],
+        _: &Vcpu,
+        here: &RunningVcpu<'_>,
+    ) -> Result<Payload, Failure> {
+        payload(&kvmi_vcpu_translate_gva_reply {
+            gpa: here.translate(request.gva),
+        })
+    }
+}

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One hooked VM: what the session owns, how it is born and how it dies.
+//!
+//! It is born in HOOK, dies when the conversation ends ([`Channel::die()`]: the tool closed the
+//! socket or broke the protocol, the VMM unhooked, the VM or its address space went away), and is
+//! buried by UNHOOK, by a HOOK that replaces it, or with the VM.  Dead or alive, its thread is
+//! stopped before it is dropped.
+//!
+//! Locks: `vcpus`, innermost.  Whoever holds an `Arc<Session>` is the session's thread, a vCPU
+//! thread inside `KVM_RUN`, or inside an ioctl.
+
+use super::{
+    channel::{Channel, Reader},
+    command, event,
+    permission::IdSet,
+    sys::{
+        glue,
+        kthread::{self, KThread, ThreadBody},
+        kvm::{Hooker, Memcg, RunningVcpu, Vm, VcpuIndex},
+        socket::Connection,
+    },
+    vcpu::{Job, Vcpu},
+    wire::{self, Failure, Message, Payload},
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex,
+    },
+};
+
+/// A hooked VM.
+#[pin_data]
+pub(crate) struct Session {
+    pub(crate) vm: Vm,
+    pub(crate) hooker: Hooker,
+    /// Commands that the device manager allows.
+    pub(crate) commands: IdSet,
+    /// Events that the device manager allows.
+    pub(crate) events: IdSet,
+    /// Events of the VM that the tool enabled.
+    pub(crate) vm_events: IdSet,
+    /// Give intercepts back at the end?
+    pub(crate) cleanup: Atomic<bool>,
+    memcg: Memcg,
+    seq: Atomic<u32>,
+    started: Atomic<bool>,
+    #[pin]
+    pub(crate) channel: Channel,
+    #[pin]
+    vcpus: Mutex<KVec<Arc<Vcpu>>>,
+    #[pin]
+    thread: Mutex<Option<KThread<Session>>>,
+}
+
+/// Who runs a command.
+pub(crate) enum Runner<'a> {
+    /// The connection thread: it may wait.
+    Thread,
+    /// A vCPU that waits for a reply.
+    Vcpu(&'a RunningVcpu<'a>),
+}
+
+/// How a vCPU goes on.
+pub(crate) enum Verdict {
+    /// Into the guest.
+    Continue,
+    /// Out of `KVM_RUN` with `KVM_EXIT_SHUTDOWN`.
+    Crash,
+    /// Out of `KVM_RUN` with `EINTR`; what was in flight stays.
+    Interrupted,
+}
+
+impl Session {
+    /// Makes a session that does nothing until [`Session::start()`].
+    pub(crate) fn new(vm: Vm, conn: Connection, hooker: Hooker) -> Result<Arc<Self>> {
+        let session = Arc::pin_init(
+            try_pin_init!(Self {
+                vm,
+                hooker,
+                commands: IdSet::new(command::ALWAYS_ALLOWED),
+                events: IdSet::new(0),
+                vm_events: IdSet::new(0),
+                cleanup: Atomic::new(true),
+                memcg: vm.memcg(),
+                seq: Atomic::new(0),
+                started: Atomic::new(false),
+                channel <- Channel::new(conn),
+                vcpus <- new_mutex!(KVec::new()),
+                thread <- new_mutex!(None),
+            }? Error),
+            GFP_KERNEL_ACCOUNT,
+        )?;
+
+        session.add_vcpus()?;
+
+        let thread = KThread::start(session.clone(), vm.pid())?;
+        *session.thread.lock() = Some(thread);
+        Ok(session)
+    }
+
+    /// Lets the thread begin: the session can be found now.
+    pub(crate) fn start(&self) {
+        self.started.store(true, Relaxed);
+        self.channel.wake_thread();
+    }
+
+    /// Makes room for the vCPUs that are online and not known yet.
+    pub(crate) fn add_vcpus(&self) -> Result {
+        let _charge = self.memcg.charge();
+        let mut vcpus = self.vcpus.lock();
+
+        while let Ok(index) = u16::try_from(vcpus.len()) {
+            if u32::from(index) >= self.vm.vcpu_count() {
+                break;
+            }
+            vcpus.push(Vcpu::new(VcpuIndex(index))?, GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(())
+    }
+
+    /// A vCPU, if it is known yet.
+    pub(crate) fn vcpu(&self, index: VcpuIndex) -> Option<Arc<Vcpu>> {
+        self.vcpus.lock().get(usize::from(index.0)).cloned()
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.channel.is_dead()
+    }
+
+    /// Ends the conversation; may be called from anywhere.
+    pub(crate) fn die(&self) {
+        self.channel.die();
+    }
+
+    /// Ends the session for good.  Called once, without locks, by whoever took it from its VM.
+    pub(crate) fn bury(&self) {
+        self.die();
+
+        let thread = self.thread.lock().take();
+        drop(thread);
+        self.channel.close();
+    }
+
+    /// The number of the next event, the first being 1.
+    pub(crate) fn next_seq(&self) -> u32 {
+        self.seq.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+
+    /// Sends a message; if that cannot be, the session dies.
+    pub(crate) fn send(&self, message: Result<KVec<u8>>) -> Result {
+        message
+            .and_then(|message| self.channel.send(message))
+            .inspect_err(|_| self.die())
+    }
+
+    fn answer(&self, to: &Message, answer: core::result::Result<Payload, wire::Code>) {
+        let err = answer.as_ref().err().map_or(0, |code| code.value());
+
+        self.trace_reply(&to.header, err);
+        // A failure has ended the session, which is all there is to do about it.
+        let _ = self.send(wire::reply(&to.header, &answer));
+    }
+
+    fn trace_reply(&self, header: &glue::kvmi_msg_hdr, err: i32) {
+        self.vm.trace_reply(header, err);
+    }
+
+    /// Deals with one message from the tool.
+    fn dispatch(&self, message: Message, runner: &Runner<'_>) -> Result<(), (Failure, Message)> {
+        self.vm.trace_command(&message.header);
+        match command::dispatch(self, &message, runner) {
+            Ok(command::Done::Reply(payload)) => self.answer(&message, Ok(payload)),
+            Ok(command::Done::Silent) => (),
+            Ok(command::Done::ForVcpu(vcpu)) => match vcpu.push_command(message) {
+                Ok(()) => self.vm.kick(vcpu.index, false),
+                Err((code, message)) => self.answer(&message, Err(code)),
+            },
+            Err(Failure::Refused(code)) => self.answer(&message, Err(code)),
+            Err(failure) => return Err((failure, message)),
+        }
+        Ok(())
+    }
+
+    /// Reads and deals with messages until there are none, or until `enough()`.
+    fn pump(&self, runner: &Runner<'_>, enough: impl Fn() -> bool) {
+        let Some(mut reader) = self.channel.try_read() else {
+            return;
+        };
+
+        while !enough() {
+            let thread = matches!(runner, Runner::Thread);
+            let message = match reader.next(thread) {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(_) => return self.fail(reader),
+            };
+
+            match self.dispatch(message, runner) {
+                Ok(()) => (),
+                Err((Failure::Later, message)) => {
+                    reader.defer(message);
+                    break;
+                }
+                Err(_) => return self.fail(reader),
+            }
+        }
+    }
+
+    fn fail(&self, reader: Reader<'_>) {
+        self.die();
+        drop(reader);
+    }
+
+    /// Runs what the tool wants of this vCPU, and waits for the answer to its event.
+    pub(crate) fn run_vcpu(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> Verdict {
+        loop {
+            if me.in_event() {
+                match self.await_answer(me, here) {
+                    Verdict::Continue => continue,
+                    Verdict::Crash => {
+                        if me.has_work() {
+                            here.request();
+                        }
+                        return Verdict::Crash;
+                    }
+                    Verdict::Interrupted => {
+                        here.request();
+                        return Verdict::Interrupted;
+                    }
+                }
+            }
+            if self.is_dead() {
+                me.land();
+                return Verdict::Continue;
+            }
+            // A tool that floods the vCPU with commands does not keep it from its VMM.
+            if kernel::current!().signal_pending() && me.has_work() {
+                here.request();
+                return Verdict::Interrupted;
+            }
+            match me.next(self.channel.is_full()) {
+                Some(Job::Command(message)) => self.run_command(&message, me, here),
+                Some(Job::Pause) => event::raise::<event::Pause>(self, me, here),
+                None => return Verdict::Continue,
+            }
+        }
+    }
+
+    fn run_command(&self, message: &Message, me: &Vcpu, here: &RunningVcpu<'_>) {
+        let answer = command::run_on_vcpu(self, message, me, here);
+
+        match answer {
+            Ok(payload) => self.answer(message, Ok(payload)),
+            Err(Failure::Refused(code)) => self.answer(message, Err(code)),
+            Err(_) => self.die(),
+        }
+    }
+
+    /// Waits for the answer to the event in flight, running commands meanwhile.
+    fn await_answer(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> Verdict {
+        let verdict = loop {
+            me.look();
+            while let Some(message) = me.next_in_event(self.channel.is_full()) {
+                self.run_command(&message, me, here);
+                if kernel::current!().signal_pending() {
+                    break;
+                }
+            }
+            if let Some(answer) = me.take_answer() {
+                break event::conclude::<event::Pause>(self, &answer, here);
+            }
+            if self.is_dead() {
+                me.land();
+                break Verdict::Continue;
+            }
+            if kernel::current!().signal_pending() {
+                break Verdict::Interrupted;
+            }
+            if self.channel.readable_by_vcpu() {
+                self.pump(&Runner::Vcpu(here), || {
+                    me.has_attention() || kernel::current!().signal_pending()
+                });
+                continue;
+            }
+
+            let wait = self
+                .channel
+                .wait_vcpu(here, me.wait_queue(), || me.has_attention());
+            if wait.is_err() {
+                break Verdict::Interrupted;
+            }
+        };
+
+        // We may have been the one who was woken to read.
+        self.channel.hand_on();
+        verdict
+    }
+
+    /// Room has come: the vCPUs that left commands in their queues take them up again.
+    fn revive_vcpus(&self) {
+        let mut index = 0;
+
+        while let Some(vcpu) = self.vcpu(VcpuIndex(index)) {
+            if vcpu.has_work() {
+                vcpu.attract();
+                self.vm.kick(vcpu.index, false);
+            }
+            let Some(next) = index.checked_add(1) else {
+                break;
+            };
+            index = next;
+        }
+    }
+
+    /// Calls `access` until the page is there: only the thread waits, and not beyond the session.
+    pub(crate) fn reach(
+        &self,
+        runner: &Runner<'_>,
+        mut access: impl FnMut() -> Result,
+    ) -> Result<(), Failure> {
+        loop {
+            match access() {
+                Ok(()) => return Ok(()),
+                Err(e) if e == EAGAIN => (),
+                Err(_) => return Err(wire::Code::ENOENT.into()),
+            }
+            if let Runner::Vcpu(_) = runner {
+                return Err(Failure::Later);
+            }
+            if self.is_dead() || kthread::should_stop() {
+                return Err(Failure::Protocol);
+            }
+            self.channel.pause_thread(1);
+        }
+    }
+}
+
+impl ThreadBody for Session {
+    fn run(&self) {
+        let _charge = self.memcg.charge();
+
+        loop {
+            self.channel.wait_thread(|| self.started.load(Relaxed));
+            if kthread::should_stop() || self.is_dead() {
+                break;
+            }
+            if self.channel.has_unsent() {
+                let was_full = self.channel.is_full();
+
+                if self.channel.flush().is_err() {
+                    self.die();
+                } else if was_full && !self.channel.is_full() {
+                    self.revive_vcpus();
+                }
+            }
+            self.pump(&Runner::Thread, kthread::should_stop);
+        }
+
+        // Death drops the socket at once, without waiting for UNHOOK.
+        self.die();
+        self.channel.close();
+    }
+}
