@@ -2,7 +2,7 @@
 
 //! A vCPU, seen from its own thread.
 
-use super::{glue, Vm};
+use super::glue;
 use core::{marker::PhantomData, ptr::NonNull};
 use glue::{
     kvm_regs, kvm_sregs, kvmi_vcpu_event_arch_msrs, kvmi_vcpu_get_cpuid_reply,
@@ -43,18 +43,9 @@ impl RunningVcpu<'_> {
         self.vcpu.as_ptr()
     }
 
-    /// The VM it belongs to.
-    pub(crate) fn vm(&self) -> Option<Vm> {
-        // SAFETY: By the type invariant; so below.
-        let kvm = NonNull::new(unsafe { glue::kvmi_vcpu_vm(self.as_ptr()) })?;
-
-        // SAFETY: The thread is inside an ioctl of the vCPU, which keeps the VM.
-        Some(unsafe { Vm::from_raw(kvm) })
-    }
-
     /// Its index, if it fits the wire: KVM has at most 4096 vCPUs.
     pub(crate) fn index(&self) -> Option<VcpuIndex> {
-        // SAFETY: See `vm()`.
+        // SAFETY: By the type invariant; so below.
         let index = unsafe { glue::kvmi_vcpu_index(self.as_ptr()) };
 
         u16::try_from(index).ok().map(VcpuIndex)
@@ -62,13 +53,13 @@ impl RunningVcpu<'_> {
 
     /// Come back here before the guest is entered.
     pub(crate) fn request(&self) {
-        // SAFETY: See `vm()`.
+        // SAFETY: See `index()`.
         unsafe { glue::kvmi_vcpu_request(self.as_ptr()) }
     }
 
     /// The frequency of the guest's TSC in Hz; 0 where it cannot be scaled.
     pub(crate) fn tsc_hz(&self) -> u64 {
-        // SAFETY: See `vm()`.
+        // SAFETY: See `index()`.
         unsafe { glue::kvmi_vcpu_tsc_hz(self.as_ptr()) }
     }
 
@@ -76,14 +67,14 @@ impl RunningVcpu<'_> {
     pub(crate) fn regs(&self) -> kvm_regs {
         let mut regs = kvm_regs::new_zeroed();
 
-        // SAFETY: See `vm()`.
+        // SAFETY: See `index()`.
         unsafe { glue::kvmi_vcpu_get_regs(self.as_ptr(), &mut regs) };
         regs
     }
 
     /// Writes the general registers; pending exceptions stay.
     pub(crate) fn set_regs(&self, regs: &kvm_regs) {
-        // SAFETY: See `vm()`.
+        // SAFETY: See `index()`.
         unsafe { glue::kvmi_vcpu_set_regs(self.as_ptr(), regs) }
     }
 
@@ -91,14 +82,14 @@ impl RunningVcpu<'_> {
     pub(crate) fn sregs(&self) -> kvm_sregs {
         let mut sregs = kvm_sregs::new_zeroed();
 
-        // SAFETY: See `vm()`.
+        // SAFETY: See `index()`.
         unsafe { glue::kvmi_vcpu_get_sregs(self.as_ptr(), &mut sregs) };
         sregs
     }
 
     /// The size of an address in the current code segment: 2, 4 or 8 bytes.
     pub(crate) fn mode(&self) -> u8 {
-        // SAFETY: See `vm()`.
+        // SAFETY: See `index()`.
         unsafe { glue::kvmi_vcpu_mode(self.as_ptr()) }
     }
 
@@ -106,7 +97,7 @@ impl RunningVcpu<'_> {
     pub(crate) fn msr(&self, index: u32) -> Result<u64> {
         let mut data = 0;
 
-        // SAFETY: See `vm()`.
+        // SAFETY: See `index()`.
         kernel::error::to_result(unsafe {
             glue::kvmi_vcpu_get_msr(self.as_ptr(), index, &mut data)
         })?;
@@ -117,7 +108,7 @@ impl RunningVcpu<'_> {
     pub(crate) fn event_msrs(&self) -> kvmi_vcpu_event_arch_msrs {
         let mut msrs = kvmi_vcpu_event_arch_msrs::new_zeroed();
 
-        // SAFETY: See `vm()`.
+        // SAFETY: See `index()`.
         unsafe { glue::kvmi_vcpu_get_event_msrs(self.as_ptr(), &mut msrs) };
         msrs
     }
@@ -126,20 +117,20 @@ impl RunningVcpu<'_> {
     pub(crate) fn cpuid(&self, function: u32, index: u32) -> Option<kvmi_vcpu_get_cpuid_reply> {
         let mut reply = kvmi_vcpu_get_cpuid_reply::new_zeroed();
 
-        // SAFETY: See `vm()`.
+        // SAFETY: See `index()`.
         unsafe { glue::kvmi_vcpu_get_cpuid(self.as_ptr(), function, index, &mut reply) }
             .then_some(reply)
     }
 
     /// The guest's XCR0.
     pub(crate) fn xcr0(&self) -> u64 {
-        // SAFETY: See `vm()`.
+        // SAFETY: See `index()`.
         unsafe { glue::kvmi_vcpu_xcr0(self.as_ptr()) }
     }
 
     /// Where the current page tables put an address; all ones: nowhere.
     pub(crate) fn translate(&self, gva: u64) -> u64 {
-        // SAFETY: See `vm()`.
+        // SAFETY: See `index()`.
         unsafe { glue::kvmi_vcpu_translate(self.as_ptr(), gva) }
     }
 }

@@ -30,7 +30,7 @@ impl<T> Fifo<T> {
     /// Appends one.
     pub(crate) fn push(&mut self, item: T) -> Result {
         if self.head > self.len() {
-            self.items.retain(Option::is_some);
+            self.items.retain(|item| item.is_some());
             self.head = 0;
         }
         self.items.push(Some(item), GFP_KERNEL_ACCOUNT)?;

@@ -2,7 +2,7 @@
 
 //! What a device manager may ask of a VM: hook, unhook, allow lists, preunhook.
 //!
-//! Locks: `ioctl` serialises the five; `slot`, a spin lock, says what the VM is and is never held
+//! Locks: `ioctl` serialises the five; `hooked`, a spin lock, says what the VM is and is never held
 //! for longer than that.
 
 use super::{
@@ -37,7 +37,7 @@ pub(crate) struct Door {
     #[pin]
     ioctl: Mutex<()>,
     #[pin]
-    slot: SpinLock<Slot>,
+    hooked: SpinLock<Slot>,
 }
 
 impl Door {
@@ -46,13 +46,13 @@ impl Door {
             vm,
             memcg: vm.memcg(),
             ioctl <- new_mutex!(()),
-            slot <- new_spinlock!(Slot::Free),
+            hooked <- new_spinlock!(Slot::Free),
         })
     }
 
     /// The session, dead or alive.
     pub(crate) fn session(&self) -> Option<Arc<Session>> {
-        match &*self.slot.lock() {
+        match &*self.hooked.lock() {
             Slot::Hooked(session) => Some(session.clone()),
             Slot::Free | Slot::Refused => None,
         }
@@ -83,7 +83,7 @@ impl Door {
         let _ioctl = self.ioctl.lock();
         let _charge = self.memcg.charge();
 
-        if self.vm.is_protected() || matches!(&*self.slot.lock(), Slot::Refused) {
+        if self.vm.is_protected() || matches!(&*self.hooked.lock(), Slot::Refused) {
             return Err(EOPNOTSUPP);
         }
         if self.session().is_some_and(|session| !session.is_dead()) {
@@ -110,7 +110,7 @@ impl Door {
     }
 
     fn publish(&self, session: &Arc<Session>) -> Result {
-        let mut slot = self.slot.lock();
+        let mut slot = self.hooked.lock();
 
         if matches!(&*slot, Slot::Refused) {
             return Err(EOPNOTSUPP);
@@ -137,7 +137,7 @@ impl Door {
 
     /// Takes the session out of the VM and ends it.
     fn bury(&self) {
-        let mut slot = self.slot.lock();
+        let mut slot = self.hooked.lock();
 
         if !matches!(&*slot, Slot::Hooked(_)) {
             return;
@@ -195,7 +195,7 @@ impl Door {
 
     /// Never hook this VM.  `EBUSY`: it is hooked.
     pub(crate) fn refuse(&self) -> Result {
-        let mut slot = self.slot.lock();
+        let mut slot = self.hooked.lock();
 
         match &*slot {
             Slot::Hooked(_) => return Err(EBUSY),

@@ -2,10 +2,7 @@
 
 //! What the device manager allows the tool.
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{Atomic, Relaxed},
-};
+use kernel::sync::atomic::{Atomic, Full, Relaxed};
 
 /// A set of ids below 64.
 pub(crate) struct IdSet(Atomic<u64>);
@@ -41,7 +38,7 @@ impl IdSet {
         loop {
             let new = if member { old | bits } else { old & !bits };
 
-            match self.0.cmpxchg(old, new, kernel::sync::atomic::Full) {
+            match self.0.cmpxchg(old, new, Full) {
                 Ok(_) => return,
                 Err(now) => old = now,
             }

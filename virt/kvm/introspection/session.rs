@@ -57,11 +57,11 @@ pub(crate) struct Session {
 }
 
 /// Who runs a command.
-pub(crate) enum Runner<'a> {
+pub(crate) enum Runner {
     /// The connection thread: it may wait.
     Thread,
     /// A vCPU that waits for a reply.
-    Vcpu(&'a RunningVcpu<'a>),
+    Vcpu,
 }
 
 /// How a vCPU goes on.
@@ -170,7 +170,7 @@ impl Session {
     }
 
     /// Deals with one message from the tool.
-    fn dispatch(&self, message: Message, runner: &Runner<'_>) -> Result<(), (Failure, Message)> {
+    fn dispatch(&self, message: Message, runner: &Runner) -> Result<(), (Failure, Message)> {
         self.vm.trace_command(&message.header);
         match command::dispatch(self, &message, runner) {
             Ok(command::Done::Reply(payload)) => self.answer(&message, Ok(payload)),
@@ -186,7 +186,7 @@ impl Session {
     }
 
     /// Reads and deals with messages until there are none, or until `enough()`.
-    fn pump(&self, runner: &Runner<'_>, enough: impl Fn() -> bool) {
+    fn pump(&self, runner: &Runner, enough: impl Fn() -> bool) {
         let Some(mut reader) = self.channel.try_read() else {
             return;
         };
@@ -281,7 +281,7 @@ impl Session {
                 break Verdict::Interrupted;
             }
             if self.channel.readable_by_vcpu() {
-                self.pump(&Runner::Vcpu(here), || {
+                self.pump(&Runner::Vcpu, || {
                     me.has_attention() || kernel::current!().signal_pending()
                 });
                 continue;
@@ -319,7 +319,7 @@ impl Session {
     /// Calls `access` until the page is there: only the thread waits, and not beyond the session.
     pub(crate) fn reach(
         &self,
-        runner: &Runner<'_>,
+        runner: &Runner,
         mut access: impl FnMut() -> Result,
     ) -> Result<(), Failure> {
         loop {
@@ -328,7 +328,7 @@ impl Session {
                 Err(e) if e == EAGAIN => (),
                 Err(_) => return Err(wire::Code::ENOENT.into()),
             }
-            if let Runner::Vcpu(_) = runner {
+            if let Runner::Vcpu = runner {
                 return Err(Failure::Later);
             }
             if self.is_dead() || kthread::should_stop() {

@@ -6,8 +6,8 @@
 
 use super::sys::glue;
 use glue::*;
-use kernel::prelude::*;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use kernel::{alloc::AllocError, prelude::*};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Bytes of a header.
 pub(crate) const HEADER: usize = core::mem::size_of::<kvmi_msg_hdr>();

@@ -30,7 +30,7 @@ pub(crate) trait VmCommand {
         request: &Self::Request,
         size: usize,
         rest: &[u8],
-        runner: &Runner<'_>,
+        runner: &Runner,
     ) -> Result<Payload, Failure>;
 }
 
@@ -52,7 +52,7 @@ pub(crate) trait VcpuCommand {
     ) -> Result<Payload, Failure>;
 }
 
-type VmEntry = fn(&Session, &[u8], &Runner<'_>) -> Result<Payload, Failure>;
+type VmEntry = fn(&Session, &[u8], &Runner) -> Result<Payload, Failure>;
 type VcpuEntry = fn(&Session, &[u8], &Vcpu, &RunningVcpu<'_>) -> Result<Payload, Failure>;
 
 enum Entry {
@@ -63,7 +63,7 @@ enum Entry {
 fn run_vm<C: VmCommand>(
     session: &Session,
     body: &[u8],
-    runner: &Runner<'_>,
+    runner: &Runner,
 ) -> Result<Payload, Failure> {
     let (request, rest) = wire::request::<C::Request>(body);
 
@@ -167,7 +167,7 @@ fn addressed(session: &Session, body: &[u8]) -> Result<Arc<Vcpu>, Code> {
 pub(crate) fn dispatch(
     session: &Session,
     message: &Message,
-    runner: &Runner<'_>,
+    runner: &Runner,
 ) -> Result<Done, Failure> {
     let id = message.header.id;
 
@@ -236,7 +236,7 @@ pub(crate) fn run_on_vcpu(
             run(session, body, me, here)
         }
         // A write that came here to be logged; the page is waited for by asking again.
-        Entry::Vm(run) => match run(session, &message.body, &Runner::Vcpu(here)) {
+        Entry::Vm(run) => match run(session, &message.body, &Runner::Vcpu) {
             Err(Failure::Later) => Err(Code::EAGAIN.into()),
             done => done,
         },

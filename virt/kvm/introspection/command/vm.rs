@@ -30,7 +30,7 @@ impl VmCommand for GetVersion {
         (): &(),
         _: usize,
         _: &[u8],
-        _: &Runner<'_>,
+        _: &Runner,
     ) -> Result<Payload, Failure> {
         let mut reply = kvmi_get_version_reply::new_zeroed();
 
@@ -52,7 +52,7 @@ impl VmCommand for CheckCommand {
         request: &Self::Request,
         _: usize,
         _: &[u8],
-        _: &Runner<'_>,
+        _: &Runner,
     ) -> Result<Payload, Failure> {
         check(
             request.padding_is_zero(),
@@ -74,7 +74,7 @@ impl VmCommand for CheckEvent {
         request: &Self::Request,
         _: usize,
         _: &[u8],
-        _: &Runner<'_>,
+        _: &Runner,
     ) -> Result<Payload, Failure> {
         check(
             request.padding_is_zero(),
@@ -108,7 +108,7 @@ impl VmCommand for GetInfo {
         (): &(),
         _: usize,
         _: &[u8],
-        _: &Runner<'_>,
+        _: &Runner,
     ) -> Result<Payload, Failure> {
         let mut reply = kvmi_vm_get_info_reply::new_zeroed();
 
@@ -129,7 +129,7 @@ impl VmCommand for ControlEvents {
         request: &Self::Request,
         _: usize,
         _: &[u8],
-        _: &Runner<'_>,
+        _: &Runner,
     ) -> Result<Payload, Failure> {
         let enable = flag(request.enable)?;
 
@@ -168,7 +168,7 @@ impl VmCommand for ReadPhysical {
         request: &Self::Request,
         _: usize,
         _: &[u8],
-        runner: &Runner<'_>,
+        runner: &Runner,
     ) -> Result<Payload, Failure> {
         let (gpa, size) = range(request.gpa, request.size)?;
 
@@ -195,7 +195,7 @@ impl VmCommand for WritePhysical {
         request: &Self::Request,
         _: usize,
         rest: &[u8],
-        runner: &Runner<'_>,
+        runner: &Runner,
     ) -> Result<Payload, Failure> {
         let data = rest
             .get(..usize::from(request.size))
@@ -223,7 +223,7 @@ impl VmCommand for PauseVcpu {
         request: &Self::Request,
         _: usize,
         _: &[u8],
-        _: &Runner<'_>,
+        _: &Runner,
     ) -> Result<Payload, Failure> {
         let wait = flag(request.wait)?;
 
@@ -258,7 +258,7 @@ impl VmCommand for ControlCleanup {
         request: &Self::Request,
         _: usize,
         _: &[u8],
-        _: &Runner<'_>,
+        _: &Runner,
     ) -> Result<Payload, Failure> {
         let enable = flag(request.enable)?;
 
@@ -282,7 +282,7 @@ impl VmCommand for GetMaxGfn {
         (): &(),
         _: usize,
         _: &[u8],
-        _: &Runner<'_>,
+        _: &Runner,
     ) -> Result<Payload, Failure> {
         let gfn = session.vm.max_gfn().ok_or(Code::ENOENT)?;
 
