@@ -9,7 +9,7 @@
 
 #define MAX_ID 64
 
-KVMI_UNHOOKED_SUITE(kvmi_ioctl, 1);
+KVMI_UNHOOKED_SUITE(ioctls, 1);
 
 /* A failed HOOK changes nothing: no session, and a good one works at once. */
 static void assert_not_hooked(struct kvm_vm *vm)
@@ -35,14 +35,14 @@ static int ioctl_err(int fd, unsigned long cmd, void *arg)
 	return ioctl(fd, cmd, arg) < 0 ? -errno : 0;
 }
 
-KVMI_TEST(kvmi_ioctl, capability)
+KVMI_TEST(ioctls, capability)
 {
 	TEST_ASSERT_EQ(kvm_check_cap(KVM_CAP_INTROSPECTION), KVMI_VERSION);
 	TEST_ASSERT_EQ(vm_check_cap(f->vm, KVM_CAP_INTROSPECTION),
 		       KVMI_VERSION);
 }
 
-KVMI_TEST(kvmi_ioctl, numbers)
+KVMI_TEST(ioctls, numbers)
 {
 	TEST_ASSERT_EQ(KVM_INTROSPECTION_HOOK, 0x4018aec8);
 	TEST_ASSERT_EQ(KVM_INTROSPECTION_UNHOOK, 0xaec9);
@@ -52,7 +52,7 @@ KVMI_TEST(kvmi_ioctl, numbers)
 }
 
 /* They belong to the VM, not to /dev/kvm and not to a vCPU. */
-KVMI_TEST(kvmi_ioctl, vm_fd_only)
+KVMI_TEST(ioctls, vm_fd_only)
 {
 	int sv[2], kvm_fd = open_kvm_dev_path_or_exit();
 
@@ -63,7 +63,7 @@ KVMI_TEST(kvmi_ioctl, vm_fd_only)
 	assert_not_hooked(f->vm);
 }
 
-KVMI_TEST(kvmi_ioctl, hook_arguments)
+KVMI_TEST(ioctls, hook_arguments)
 {
 	int sv[2];
 
@@ -84,7 +84,7 @@ KVMI_TEST(kvmi_ioctl, hook_arguments)
 	kvmi_ping(&f->kvmi);
 }
 
-KVMI_TEST(kvmi_ioctl, not_a_socket)
+KVMI_TEST(ioctls, not_a_socket)
 {
 	int p[2], fd = kvm_dup(f->vm->fd);
 
@@ -100,7 +100,7 @@ KVMI_TEST(kvmi_ioctl, not_a_socket)
 	assert_refused(f->vm, open("/", O_PATH), -EINVAL);
 }
 
-KVMI_TEST(kvmi_ioctl, not_a_stream)
+KVMI_TEST(ioctls, not_a_stream)
 {
 	int sv[2];
 
@@ -114,7 +114,7 @@ KVMI_TEST(kvmi_ioctl, not_a_stream)
 		       -EINVAL);
 }
 
-KVMI_TEST(kvmi_ioctl, not_connected)
+KVMI_TEST(ioctls, not_connected)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -136,7 +136,7 @@ KVMI_TEST(kvmi_ioctl, not_connected)
 }
 
 /* A connected stream of a family that nobody has tried. */
-KVMI_TEST(kvmi_ioctl, other_family)
+KVMI_TEST(ioctls, other_family)
 {
 	int sv[2];
 
@@ -145,7 +145,7 @@ KVMI_TEST(kvmi_ioctl, other_family)
 	assert_refused(f->vm, sv[0], -EOPNOTSUPP);
 }
 
-KVMI_TEST(kvmi_ioctl, socket_of_another_session)
+KVMI_TEST(ioctls, socket_of_another_session)
 {
 	struct kvm_vm *other = vm_create_barebones();
 	struct kvmi k;
@@ -163,7 +163,7 @@ KVMI_TEST(kvmi_ioctl, socket_of_another_session)
 	kvm_vm_free(other);
 }
 
-KVMI_TEST(kvmi_ioctl, hooked_already)
+KVMI_TEST(ioctls, hooked_already)
 {
 	int sv[2];
 
@@ -181,7 +181,7 @@ KVMI_TEST(kvmi_ioctl, hooked_already)
 	TEST_ASSERT_EQ(kvmi_vcpu_count(&f->kvmi), 1);
 }
 
-KVMI_TEST(kvmi_ioctl, hook_on_dead_session)
+KVMI_TEST(ioctls, hook_on_dead_session)
 {
 	unsigned int i;
 
@@ -194,7 +194,7 @@ KVMI_TEST(kvmi_ioctl, hook_on_dead_session)
 	}
 }
 
-KVMI_TEST(kvmi_ioctl, unhook)
+KVMI_TEST(ioctls, unhook)
 {
 	int sv[2];
 
@@ -248,7 +248,7 @@ static void assert_ids(struct kvm_vm *vm, int (*fn)(int, s32, u32), bool command
 	kvmi_assert_err(fn(vm->fd, -1, 2), -EINVAL);
 }
 
-KVMI_TEST(kvmi_ioctl, command)
+KVMI_TEST(ioctls, command)
 {
 	const struct kvmi_message *m;
 
@@ -274,7 +274,7 @@ KVMI_TEST(kvmi_ioctl, command)
 	kvmi_assert_err(kvmi_ioctl_command(f->vm->fd, -1, 0), -EFAULT);
 }
 
-KVMI_TEST(kvmi_ioctl, event)
+KVMI_TEST(ioctls, event)
 {
 	kvmi_assert_err(ioctl_err(f->vm->fd, KVM_INTROSPECTION_EVENT, NULL),
 			-EFAULT);
@@ -288,7 +288,7 @@ KVMI_TEST(kvmi_ioctl, event)
 }
 
 /* The masks belong to the session. */
-KVMI_TEST(kvmi_ioctl, masks_vanish)
+KVMI_TEST(ioctls, masks_vanish)
 {
 	int sv[2];
 
@@ -312,7 +312,7 @@ static void enable_unhook_event(struct kvmi *k, u8 enable)
 				     sizeof(req), NULL, 0), 0);
 }
 
-KVMI_TEST(kvmi_ioctl, preunhook)
+KVMI_TEST(ioctls, preunhook)
 {
 	kvmi_assert_err(kvmi_ioctl_preunhook(f->vm->fd), -EFAULT);
 	kvmi_hook(&f->kvmi, f->vm);
@@ -334,7 +334,7 @@ KVMI_TEST(kvmi_ioctl, preunhook)
 }
 
 /* vCPU events and VM events count with one counter. */
-KVMI_TEST(kvmi_ioctl, one_event_counter)
+KVMI_TEST(ioctls, one_event_counter)
 {
 	struct kvmi_event ev;
 
@@ -353,7 +353,7 @@ KVMI_TEST(kvmi_ioctl, one_event_counter)
 }
 
 /* The next session starts to count anew. */
-KVMI_TEST(kvmi_ioctl, event_counter_starts_anew)
+KVMI_TEST(ioctls, event_counter_starts_anew)
 {
 	struct kvmi_event ev;
 	unsigned int i;
@@ -370,7 +370,7 @@ KVMI_TEST(kvmi_ioctl, event_counter_starts_anew)
 }
 
 /* Bytes that were in the socket before HOOK are read by it. */
-KVMI_TEST(kvmi_ioctl, bytes_before_hook)
+KVMI_TEST(ioctls, bytes_before_hook)
 {
 	struct kvmi_get_version_reply reply;
 	int sv[2];
