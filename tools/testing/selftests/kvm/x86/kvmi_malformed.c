@@ -355,9 +355,9 @@ KVMI_TEST(kvmi_malformed, messages_in_one_write)
 	struct kvmi_msg *msg;
 	unsigned int i;
 
-	p = buf = malloc(n * kvmi_nr_messages *
-			 (sizeof(hdr) + sizeof(m->sample)));
+	buf = malloc(n * kvmi_nr_messages * (sizeof(hdr) + sizeof(m->sample)));
 	TEST_ASSERT(buf, "No memory");
+	p = buf;
 	start(f);
 	for (i = 0; i < n; i++) {
 		kvmi_for_each_message(m) {

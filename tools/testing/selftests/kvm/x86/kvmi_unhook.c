@@ -282,6 +282,14 @@ KVMI_TEST(unhook, vmm_ends_while_the_guest_runs)
 KVMI_TEST(unhook, vmm_ends_but_not_its_fd)
 {
 	struct kvm_vcpu *vcpus[1];
+	struct {
+		struct kvmi_msg_hdr hdr;
+		struct kvmi_vm_read_physical req;
+	} __packed read_cmd = {
+		.hdr.id = KVMI_VM_READ_PHYSICAL,
+		.hdr.size = sizeof(read_cmd.req),
+		.req.size = 1,
+	};
 	int sv[2], vm_fd, ready[2];
 	struct kvmi_error_code ec;
 	struct kvmi_msg *msg;
@@ -320,12 +328,8 @@ KVMI_TEST(unhook, vmm_ends_but_not_its_fd)
 	kill(pid, SIGKILL);
 	TEST_ASSERT(waitpid(pid, NULL, 0) == pid, "waitpid() failed");
 
-	/* One that is sent now is answered -KVM_ENOENT at most. */
-	if (__kvmi_send_raw(&k, &(struct kvmi_msg_hdr) {
-			    .id = KVMI_VM_READ_PHYSICAL, .size = 16, .seq = 9 },
-			    sizeof(struct kvmi_msg_hdr)) &&
-	    __kvmi_send_raw(&k, &(struct kvmi_vm_read_physical) { .size = 1 },
-			    sizeof(struct kvmi_vm_read_physical))) {
+	/* A command that is sent now is answered -KVM_ENOENT at most. */
+	if (__kvmi_send_raw(&k, &read_cmd, sizeof(read_cmd))) {
 		msg = kvmi_recv(&k);
 		if (msg) {
 			memcpy(&ec, msg->data, sizeof(ec));
