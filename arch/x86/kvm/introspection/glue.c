@@ -131,14 +131,23 @@ __u8 kvmi_vcpu_mode(struct kvm_vcpu *vcpu)
 
 int kvmi_vcpu_get_msr(struct kvm_vcpu *vcpu, __u32 index, __u64 *data)
 {
+	/*
+	 * SVM warns of a read by the host inside KVM_RUN: what it would give
+	 * is L1's PAT, and that is here.
+	 */
+	if (index == MSR_IA32_CR_PAT) {
+		*data = vcpu->arch.pat;
+		return 0;
+	}
+
 	return kvm_msr_read(vcpu, index, data) ? -EINVAL : 0;
 }
 
 static __u64 kvmi_read_msr_or_0(struct kvm_vcpu *vcpu, __u32 index)
 {
-	u64 data;
+	__u64 data;
 
-	return kvm_msr_read(vcpu, index, &data) ? 0 : data;
+	return kvmi_vcpu_get_msr(vcpu, index, &data) ? 0 : data;
 }
 
 void kvmi_vcpu_get_event_msrs(struct kvm_vcpu *vcpu,

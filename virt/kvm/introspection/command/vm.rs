@@ -12,6 +12,7 @@ use crate::{
     },
     wire::{flag, payload, Code, Failure, Payload, Request},
 };
+use core::mem::size_of;
 use kernel::{prelude::*, sync::atomic::Relaxed};
 use zerocopy::FromZeros;
 
@@ -193,12 +194,13 @@ impl VmCommand for WritePhysical {
     fn run(
         session: &Session,
         request: &Self::Request,
-        _: usize,
+        size: usize,
         rest: &[u8],
         runner: &Runner,
     ) -> Result<Payload, Failure> {
         let data = rest
             .get(..usize::from(request.size))
+            .filter(|_| size >= size_of::<kvmi_vm_write_physical>())
             .ok_or(Failure::Protocol)?;
         let (gpa, _) = range(request.gpa, request.size)?;
 

@@ -16,8 +16,8 @@ static void kick_and_wait(struct kvmi_runner *r)
 {
 	unsigned int before = eintr(r);
 
-	kvmi_kick(r);
-	kvmi_wait_until(eintr(r) != before);
+	/* A signal that comes before KVM_RUN is entered interrupts nothing. */
+	kvmi_wait_until((kvmi_kick(r), eintr(r) != before));
 }
 
 /* Kicked again and again, and KVM_RUN called again and again. */
