@@ -67,7 +67,7 @@ def set_up(job):
         mount(tag, target, "9p", "ro,trans=virtio,version=9p2000.L,msize=524288,cache=loose", flags=1)
     for name in ("ttyS1", "ttyS2"):
         tool("stty", "-F", f"/dev/{name}", "raw", "-echo", "115200")
-    log("ready")
+    log("ready", 4)
     for path, value in (("/sys/fs/cgroup/cgroup.subtree_control", "+memory"), ("/proc/sys/kernel/hostname", "host"),
                         ("/proc/sys/kernel/printk_ratelimit", "0")):
         try:
