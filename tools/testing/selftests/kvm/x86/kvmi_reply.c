@@ -185,6 +185,7 @@ KVMI_TEST(kvmi_reply, before_any_event)
 	/* Nor does an accepted request make it an event yet. */
 	kvmi_assert_err(kvmi_pause(&f->kvmi, 0, 0), 0);
 	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
+	kvmi_wait_until(kvmi_state(f->vm->fd) == KVMI_DEAD);
 	kvmi_start(&f->runner, f->vcpu);
 	finish(f);
 }
