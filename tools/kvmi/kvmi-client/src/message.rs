@@ -2,7 +2,10 @@
 
 //! Whole messages: where one ends, and whether it is a reply or an event.
 
-use std::io::{ErrorKind, Read};
+use std::{
+    io::{ErrorKind, Read},
+    ops::Range,
+};
 
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -57,13 +60,27 @@ impl Message {
     }
 }
 
+/// Room for what one read may bring: several messages of any size.
+const ROOM: usize = 8 * (HEADER + MAX_PAYLOAD);
+
 /// Cuts a stream into messages.
 ///
-/// Half a message stays here when the stream times out, so that the next call
+/// What was read beyond a message, or of half a message, stays here: a call
 /// goes on where the last one stopped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reader {
-    partial: Vec<u8>,
+    room: Box<[u8]>,
+    /// Where the bytes lie that no message has taken yet; within the room.
+    have: Range<usize>,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Reader {
+            room: vec![0; ROOM].into_boxed_slice(),
+            have: 0..0,
+        }
+    }
 }
 
 impl Reader {
@@ -76,54 +93,58 @@ impl Reader {
     /// than the protocol allows, [`Error::Io`] for everything else.
     pub fn read(&mut self, stream: &mut impl Read, what: &'static str) -> Result<Message> {
         loop {
-            let wanted = match self.header()? {
-                None => HEADER,
-                Some(header) => {
-                    let end = HEADER + usize::from(header.size);
-                    if self.partial.len() == end {
-                        let payload = self.partial.split_off(HEADER);
-                        self.partial.clear();
-                        return Ok(Message {
-                            id: header.id,
-                            seq: header.seq,
-                            payload,
-                        });
-                    }
-                    end
-                }
-            };
-            self.fill(stream, wanted, what)?;
+            if let Some(message) = self.kept()? {
+                return Ok(message);
+            }
+            self.fill(stream, what)?;
         }
     }
 
-    /// The header, once it is here.
-    fn header(&self) -> Result<Option<wire::kvmi_msg_hdr>> {
-        let Ok((header, _)) = wire::kvmi_msg_hdr::read_from_prefix(&self.partial) else {
+    /// A message that is here already; never reads from the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Protocol`] if a header claims more than the protocol allows.
+    pub fn kept(&mut self) -> Result<Option<Message>> {
+        let bytes = &self.room[self.have.clone()];
+        let Ok((header, rest)) = wire::kvmi_msg_hdr::read_from_prefix(bytes) else {
             return Ok(None);
         };
-        if usize::from(header.size) > MAX_PAYLOAD {
+        let size = usize::from(header.size);
+        if size > MAX_PAYLOAD {
             return Err(Error::Protocol(format!(
-                "a message claims {} bytes; {MAX_PAYLOAD} are allowed",
-                header.size
+                "a message claims {size} bytes; {MAX_PAYLOAD} are allowed"
             )));
         }
-        Ok(Some(header))
+        let Some(payload) = rest.get(..size) else {
+            return Ok(None);
+        };
+        let message = Message {
+            id: header.id,
+            seq: header.seq,
+            payload: payload.to_vec(),
+        };
+        self.have.start += HEADER + size;
+        Ok(Some(message))
     }
 
-    /// Reads at least one byte and never beyond `wanted`.
-    fn fill(&mut self, stream: &mut impl Read, wanted: usize, what: &'static str) -> Result<()> {
-        let have = self.partial.len();
-        self.partial.resize(wanted, 0);
+    /// Reads what there is, at least one byte.
+    fn fill(&mut self, stream: &mut impl Read, what: &'static str) -> Result<()> {
+        // Less than a message is left, so that there is always room behind it.
+        self.room.copy_within(self.have.clone(), 0);
+        self.have = 0..self.have.len();
         let result = loop {
-            match stream.read(&mut self.partial[have..]) {
+            match stream.read(&mut self.room[self.have.end..]) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 result => break result,
             }
         };
-        self.partial.truncate(have + *result.as_ref().unwrap_or(&0));
         match result {
             Ok(0) => Err(Error::Closed),
-            Ok(_) => Ok(()),
+            Ok(size) => {
+                self.have.end += size;
+                Ok(())
+            }
             Err(error) => Err(Error::from_io(error, what)),
         }
     }

@@ -152,16 +152,27 @@ impl<S: Read + Write> Session<S> {
     /// Those of the connection.
     pub fn event(&mut self) -> Result<Event> {
         loop {
-            if let Some(event) = self.kept_event() {
+            if let Some(event) = self.kept_event()? {
                 return Ok(event);
             }
             self.receive("event")?;
         }
     }
 
-    /// The next event that is kept; never reads from the stream.
-    pub fn kept_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+    /// The next event that is here already; never reads from the stream. Only
+    /// when there is none, the stream says whether there is more.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    pub fn kept_event(&mut self) -> Result<Option<Event>> {
+        while self.events.is_empty() {
+            match self.reader.kept()? {
+                Some(message) => self.sort(message)?,
+                None => break,
+            }
+        }
+        Ok(self.events.pop_front())
     }
 
     /// Answers an event, whereupon its vCPU goes on.
@@ -186,6 +197,11 @@ impl<S: Read + Write> Session<S> {
     /// Reads one message and puts it where it belongs.
     fn receive(&mut self, what: &'static str) -> Result<()> {
         let message = self.reader.read(&mut self.stream, what)?;
+        self.sort(message)
+    }
+
+    /// Puts a message where it belongs.
+    fn sort(&mut self, message: Message) -> Result<()> {
         if !message.is_reply() {
             self.events.push_back(Event::parse(&message)?);
             return Ok(());

@@ -56,6 +56,9 @@ pub enum Action {
     /// Write guest physical memory.
     Write(Write),
     /// Find text in guest physical memory and print the line it begins.
+    ///
+    /// Where the guest has no memory, the search goes on in steps of up to
+    /// 1 MiB: what is smaller and lies in the middle of nothing may be missed.
     Find(Find),
     /// Translate a guest virtual address.
     Translate(Translate),

@@ -9,8 +9,10 @@ use std::{
 
 use kvmi_client::{
     Code, Error, Session,
-    command::{ReadPhysical, WritePhysical, within_page},
+    command::{PAGE, ReadPhysical, WritePhysical, within_page},
 };
+
+use memchr::memmem::Finder;
 
 use crate::failure::{Exit, Failure, Result};
 
@@ -29,7 +31,16 @@ pub fn scan<S: Read + Write>(
     let mut next = gpa;
     let mut sent = VecDeque::new();
     let result = loop {
-        while sent.len() < WINDOW && next < end {
+        // Many at once, so that both sides work in batches.
+        let room = if sent.len() > WINDOW / 2 {
+            0
+        } else {
+            WINDOW - sent.len()
+        };
+        for _ in 0..room {
+            if next >= end {
+                break;
+            }
             // Within a page, so it fits.
             let size = within_page(next, end - next) as u16;
             let command = ReadPhysical { gpa: next, size };
@@ -83,6 +94,56 @@ pub fn store<S: Read + Write>(
     Ok(())
 }
 
+/// Longest distance in bytes between the probes of [`skip_hole`].
+const STRIDE: u64 = 1 << 20;
+
+/// The first page with memory behind the hole at `gpa` and before `end`;
+/// `None` if there is none.
+///
+/// The hole is probed at distances that double up to 1 MiB, so that gigabytes
+/// without memory cost little. A piece of memory that begins and ends between
+/// two probes is missed.
+pub fn skip_hole<S: Read + Write>(
+    session: &mut Session<S>,
+    gpa: u64,
+    end: u64,
+) -> Result<Option<u64>> {
+    let mut hole = gpa / PAGE;
+    // The last page is always probed: memory ends there.
+    let last = end.saturating_sub(1) / PAGE;
+    let mut step = 1;
+    let mut found = loop {
+        if hole >= last {
+            return Ok(None);
+        }
+        // Multiples of the step, so that regions are met at their beginning.
+        let next = ((hole / step + 1) * step).min(last);
+        if has_memory(session, next)? {
+            break next;
+        }
+        hole = next;
+        step = (step * 2).min(STRIDE / PAGE);
+    };
+    while found - hole > 1 {
+        let middle = hole + (found - hole) / 2;
+        if has_memory(session, middle)? {
+            found = middle;
+        } else {
+            hole = middle;
+        }
+    }
+    Ok(Some(found * PAGE))
+}
+
+fn has_memory<S: Read + Write>(session: &mut Session<S>, gfn: u64) -> Result<bool> {
+    let gpa = gfn * PAGE;
+    match session.call(ReadPhysical { gpa, size: 1 }) {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == Some(Code::ENOENT) => Ok(false),
+        Err(error) => Err(at(gpa)(error)),
+    }
+}
+
 /// Says at which address a command failed.
 pub fn at(gpa: u64) -> impl Fn(Error) -> Failure {
     move |error| match error.code() {
@@ -112,7 +173,7 @@ pub fn end(gpa: u64, len: u64) -> Result<u64> {
 
 /// Looks for `needle` in a stream of pages, across page boundaries.
 pub struct Search<'a> {
-    needle: &'a [u8],
+    needle: Finder<'a>,
     /// The end of what came before, too short to hold the whole needle.
     tail: Vec<u8>,
 }
@@ -121,7 +182,7 @@ impl<'a> Search<'a> {
     /// A search for `needle`, which is not empty.
     pub fn new(needle: &'a [u8]) -> Self {
         Search {
-            needle,
+            needle: Finder::new(needle),
             tail: Vec::new(),
         }
     }
@@ -135,14 +196,10 @@ impl<'a> Search<'a> {
         };
         let start = gpa - self.tail.len() as u64;
         self.tail.extend_from_slice(bytes);
-        let found = self
-            .tail
-            .windows(self.needle.len())
-            .position(|window| window == self.needle);
-        if let Some(offset) = found {
+        if let Some(offset) = self.needle.find(&self.tail) {
             return Some(start + offset as u64);
         }
-        let keep = self.tail.len().min(self.needle.len() - 1);
+        let keep = self.tail.len().min(self.needle.needle().len() - 1);
         self.tail.drain(..self.tail.len() - keep);
         None
     }
@@ -176,6 +233,25 @@ mod tests {
         assert_eq!(seen.len(), 1 + 102);
         assert_eq!(seen[99], (0x64000, 4096, None));
         assert_eq!(seen[102], (0x67000, 4096, Some((4096, 103))));
+        drop(session);
+        kernel.join().unwrap();
+    }
+
+    #[test]
+    fn holes_are_skipped_and_what_is_behind_is_met_at_its_beginning() {
+        let behind = [0x100, 0x8_0005, 0xf_ffc0];
+        let vm = vm(behind.into_iter().flat_map(|gfn| gfn..gfn + 0x40));
+        let (mut session, kernel) = fake::session(|kernel| vm.serve(kernel));
+        let mut skip = |from: u64, to| skip_hole(&mut session, from * PAGE, to).unwrap();
+        let end = 1 << 32;
+        assert_eq!(skip(0, end), Some(0x10_0000));
+        // Too short, and off the beat.
+        assert_eq!(skip(0x140, end), Some(0xf_ffc0 * PAGE));
+        assert_eq!(skip(0x8_0000, end), Some(0x8_0005 * PAGE));
+        assert_eq!(skip(0x8_0045, end), Some(0xf_ffc0 * PAGE));
+        assert_eq!(skip(0x140, 0x8_0000 * PAGE), None);
+        assert_eq!(skip(0x140, 0x8_0006 * PAGE), Some(0x8_0005 * PAGE));
+        assert_eq!(skip(0x140, 0x140 * PAGE), None);
         drop(session);
         kernel.join().unwrap();
     }

@@ -2,7 +2,11 @@
 
 //! Sessions: which reply belongs to whom, and what breaks them.
 
-use std::{io::Cursor, thread, time::Duration};
+use std::{
+    io::{Cursor, Read},
+    thread,
+    time::Duration,
+};
 
 use zerocopy::IntoBytes;
 
@@ -45,6 +49,35 @@ fn messages_that_come_at_once() {
 }
 
 #[test]
+fn many_messages_in_pieces_of_any_size() {
+    let mut bytes = Vec::new();
+    let sizes: Vec<usize> = (0..200).map(|index| index * 41 % 8185).collect();
+    for (seq, size) in (0..).zip(&sizes) {
+        bytes.extend(Message::encode(12, seq, &vec![seq as u8; *size]).unwrap());
+    }
+    for piece in [1, 7, 8, 4096, 100_000] {
+        let mut reader = Reader::default();
+        let mut stream = Pieces(Cursor::new(&bytes), piece);
+        for (seq, size) in (0..).zip(&sizes) {
+            let message = reader.read(&mut stream, "").unwrap();
+            assert_eq!(message.seq, seq);
+            assert_eq!(message.payload, vec![seq as u8; *size]);
+        }
+        assert!(matches!(reader.read(&mut stream, ""), Err(Error::Closed)));
+    }
+}
+
+/// A stream that brings at most so many bytes at a time.
+struct Pieces<'a>(Cursor<&'a Vec<u8>>, usize);
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        let size = room.len().min(self.1);
+        self.0.read(&mut room[..size])
+    }
+}
+
+#[test]
 fn a_message_that_claims_too_much() {
     let header = wire::kvmi_msg_hdr {
         id: 12,
@@ -70,12 +103,12 @@ fn events_between_command_and_reply_are_kept() {
         kernel.message()
     });
     assert_eq!(session.call(read_command()).unwrap(), b"data");
-    let first = vcpu(session.kept_event().unwrap());
+    let first = vcpu(session.kept_event().unwrap().unwrap());
     assert_eq!((first.seq, first.vcpu, first.kind.id()), (1, 0, 1));
     assert_eq!(first.arch.regs.rip, 0x1000);
     let second = vcpu(session.event().unwrap());
     assert_eq!((second.seq, second.vcpu), (2, 1));
-    assert!(session.kept_event().is_none());
+    assert!(session.kept_event().unwrap().is_none());
     session.answer(&second, Answer::Continue).unwrap();
     let answer = kernel.join().unwrap();
     assert_eq!((answer.id, answer.seq), (1, 2));

@@ -30,7 +30,9 @@ pub fn run(global: &Global, args: &Find, output: &mut Output) -> Result<()> {
             None => end_of_memory(session)?,
         };
         let bar = output::progress(to.saturating_sub(args.from), false);
-        let found = search(session, args, to, |size| bar.inc(size))?;
+        let found = search(session, args, to, |gpa| {
+            bar.set_position(gpa - args.from);
+        })?;
         bar.finish_and_clear();
         let Some(gpa) = found else {
             let message = format!("not found between {:#x} and {to:#x}", args.from);
@@ -53,13 +55,24 @@ fn search(
     progress: impl Fn(u64),
 ) -> Result<Option<u64>> {
     let mut search = Search::new(args.text.as_bytes());
-    let mut found = None;
-    memory::scan(session, args.from, to, |gpa, size, bytes| {
-        progress(size);
-        found = search.feed(gpa, bytes);
-        Ok(found.is_none())
-    })?;
-    Ok(found)
+    let mut next = args.from;
+    loop {
+        let mut found = None;
+        let mut hole = None;
+        memory::scan(session, next, to, |gpa, size, bytes| {
+            progress(gpa + size);
+            found = search.feed(gpa, bytes);
+            hole = bytes.is_none().then_some(gpa);
+            Ok(found.is_none() && hole.is_none())
+        })?;
+        let Some(gpa) = hole else {
+            return Ok(found);
+        };
+        match memory::skip_hole(session, gpa, to)? {
+            Some(gpa) => next = gpa,
+            None => return Ok(None),
+        }
+    }
 }
 
 /// The address behind the last page of memory.

@@ -108,7 +108,7 @@ impl<'a> Hold<'a> {
         let mut stdin = Some(io::stdin()).filter(|stdin| until.is_none() && is_pipe(stdin.as_fd()));
         let mut complain = Some(Instant::now() + patience).filter(|_| !patience.is_zero());
         loop {
-            while let Some(event) = self.session.kept_event() {
+            while let Some(event) = self.session.kept_event()? {
                 self.note(event)?;
             }
             self.output.finish()?;
