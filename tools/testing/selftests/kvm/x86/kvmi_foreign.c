@@ -170,7 +170,6 @@ static void foreign_session(struct kvmi_fixture *f, int fd)
 	struct kvmi_event ev;
 	struct kvmi k;
 
-	kvmi_assert_err(kvmi_ioctl_command(vm_fd, -1, 1), -EFAULT);
 	kvmi_socketpair(sv);
 	kvmi_assert_err(kvmi_ioctl_hook(vm_fd, sv[0]), 0);
 	kvm_close(sv[0]);
@@ -313,9 +312,8 @@ static void sees_the_end(struct kvmi_fixture *f, int fd)
 	int vm_fd, sv[2];
 
 	vm_fd = take_vm_fd(getppid(), f->vm->fd);
-	/* Nothing of the VMM's but what was taken. */
-	kvm_close(f->vm->fd);
-	kvm_close(f->vcpu->fd);
+	/* Nothing of the VMM's but what was taken: no fd and no mapping. */
+	kvm_vm_release(f->vm);
 	kvmi_socketpair(sv);
 	kvmi_assert_err(kvmi_ioctl_hook(vm_fd, sv[0]), 0);
 	kvm_close(sv[0]);
