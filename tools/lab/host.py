@@ -37,6 +37,8 @@ class Order:
     name: str = "host"
     memory: int = 0
     stream: bool = True
+    reports: list = field(default_factory=list)
+    """What the host told, also when it did not come to its end."""
     extra: list = field(default_factory=list)
     """For disk hosts: the files or folders it needs besides the usual, as pairs (outside, inside)."""
 
@@ -84,7 +86,7 @@ class Watch:
         self.folder = Path(folder)
         self.process = process
         self.timeout = order.timeout or timeout
-        self.reports = []
+        self.reports = order.reports
         self._positions = {}
         self._rest = b""
         self.output = bytearray()

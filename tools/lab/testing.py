@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0
+"""All tests: unit tests, unused cost, selftests on both vendors; one last line that counts."""
+
+import sys
+import threading
+import traceback
+
+import front
+import legs
+import modules
+import progress
+import selftests
+from failure import Failure
+
+
+def main(options):
+    """Run the legs that were asked for."""
+    wanted = set(options.legs.split(","))
+    unknown = wanted - {"unit", "amd", "intel", "amd-bochs"}
+    if unknown:
+        raise Failure(f"no such leg: {', '.join(sorted(unknown))}")
+    results = legs.Results()
+    if options.kernel == "debug":
+        wanted = {"amd"}
+    if "unit" in wanted:
+        import unit
+        unit.run(results)
+    cpus = [cpu for cpu in ("amd", "intel", "amd-bochs") if cpu in wanted]
+    if cpus:
+        _selftests(cpus, options, results)
+    return _sum_up(results)
+
+
+def _selftests(cpus, options, results):
+    front.prepare(options)
+    names, failure = selftests.build()
+    if failure:
+        results.add("the selftests build", "failed", str(failure))
+    stock = [name for name in names if not name.startswith("kvmi_") and options.only in name]
+    ours = [name for name in names if name.startswith("kvmi_") and options.only in name]
+    if options.kernel == "stock" and not options.only:
+        import unused_cost
+        unused_cost.check(results)
+
+    def leg(cpu):
+        try:
+            legs.run(cpu, front.boot, stock, ours, results, options.kernel)
+        except Exception:  # pylint: disable=broad-except  (a leg's fault must be counted, not lost with its thread)
+            results.add(f"{cpu}: the leg", "failed", traceback.format_exc())
+
+    # Shared stages are made before the legs start side by side.
+    if set(cpus) - {"amd"}:
+        import bochs
+        import disk
+        bochs.bochs().get()
+        disk.base().get()
+    threads = [threading.Thread(target=leg, args=(cpu,)) for cpu in cpus]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _sum_up(results):
+    for title, seconds in progress.TIMES:
+        print(f"time    {seconds:5.0f} s  {title}")
+    for kind in ("passed", "skipped", "failed"):
+        for name, reason in results.of(kind):
+            print(f"{kind:8}{name}" + (f": {reason}" if reason else ""))
+    passed, failed, skipped = (len(results.of(kind)) for kind in ("passed", "failed", "skipped"))
+    sys.stderr.flush()
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
+    return 1 if failed or not passed else 0
