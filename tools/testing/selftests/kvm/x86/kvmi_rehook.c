@@ -20,8 +20,6 @@
  */
 #define BOUND		(3 * PAGE_SIZE * sysconf(_SC_NPROCESSORS_CONF))
 
-KVMI_UNHOOKED_SUITE(kvmi_rehook, 2);
-
 static char cgroup[128];
 
 static bool write_file(const char *dir, const char *name, const char *value)
@@ -104,6 +102,22 @@ static void wait_for_memory(long limit)
 	}
 }
 
+/*
+ * A session's memory is charged to the cgroup in which the VM was made: so
+ * the VM is made when the test is in its own.
+ */
+static const char *start(struct kvmi_fixture *f)
+{
+	const char *why = enter_cgroup();
+
+	if (why)
+		return why;
+	f->vm = kvmi_create_vm(2, f->vcpus);
+	f->vcpu = f->vcpus[0];
+	f->kvmi.fd = -1;
+	return NULL;
+}
+
 /* A whole session, with a command and an event, ended one way or the other. */
 static void cycle(struct kvmi_fixture *f, unsigned int i)
 {
@@ -138,16 +152,16 @@ static void cycle(struct kvmi_fixture *f, unsigned int i)
 	kvmi_close(&f->kvmi);
 }
 
-KVMI_TEST(kvmi_rehook, memory)
+TEST(memory)
 {
-	const char *why = enter_cgroup();
+	struct kvmi_fixture fixture, *f = &fixture;
+	const char *why = start(f);
 	long before;
 	unsigned int i;
 
 	if (why)
 		SKIP(return, "%s", why);
 
-	/* Before the VM runs: its own memory is charged here as well. */
 	kvmi_start(&f->runner, f->vcpu);
 	kvmi_wait_progress(f->vm, 0);
 	for (i = 0; i < WARM_UP; i++)
@@ -160,11 +174,67 @@ KVMI_TEST(kvmi_rehook, memory)
 	wait_for_memory(before + BOUND);
 	kvmi_wait_progress(f->vm, 0);
 	kvmi_stop(&f->runner);
+	kvm_vm_free(f->vm);
+	leave_cgroup();
+}
+
+/*
+ * That this sees anything: a full queue of the largest commands is charged
+ * here, and is given back with the session, however it ends.
+ */
+TEST(queued_commands_are_charged)
+{
+	u8 body[KVMI_MAX_MSG_SIZE - sizeof(struct kvmi_vcpu_hdr)] = {};
+	struct kvmi_fixture fixture, *f = &fixture;
+	const char *why = start(f);
+	unsigned int i, n;
+	long before;
+
+	if (why)
+		SKIP(return, "%s", why);
+
+	for (i = 0; i < WARM_UP; i++) {
+		kvmi_hook(&f->kvmi, f->vm);
+		kvmi_ping(&f->kvmi);
+		kvmi_unhook(f->vm);
+		kvmi_close(&f->kvmi);
+	}
+	grace_period();
+	before = kernel_memory();
+
+	for (i = 0; i < 3; i++) {
+		kvmi_hook(&f->kvmi, f->vm);
+		for (n = 0; n < KVMI_MAX_QUEUED; n++)
+			kvmi_send_vcpu(&f->kvmi, 0, KVMI_VCPU_GET_INFO, body,
+				       sizeof(body));
+		/* All have been read. */
+		kvmi_ping(&f->kvmi);
+		TEST_ASSERT(kernel_memory() - before >
+			    KVMI_MAX_QUEUED * KVMI_MAX_MSG_SIZE / 2,
+			    "A full queue is charged with %ld bytes",
+			    kernel_memory() - before);
+		if (i == 0) {
+			kvmi_unhook(f->vm);
+		} else if (i == 1) {
+			kvmi_close(&f->kvmi);
+			kvmi_wait_until(kvmi_state(f->vm->fd) == KVMI_DEAD);
+			kvmi_unhook(f->vm);
+		} else {
+			kvmi_start(&f->runner, f->vcpu);
+			while (n--)
+				free(kvmi_recv(&f->kvmi));
+			kvmi_stop(&f->runner);
+			kvmi_unhook(f->vm);
+		}
+		kvmi_close(&f->kvmi);
+		wait_for_memory(before + BOUND);
+	}
+	kvm_vm_free(f->vm);
 	leave_cgroup();
 }
 
 /* The same for sessions that nobody ends but the end of the VM. */
-KVMI_TEST(kvmi_rehook, memory_of_vms)
+TEST(memory_of_vms)
 {
 	const char *why = enter_cgroup();
 	long before = 0;
