@@ -134,10 +134,14 @@ static inline void kvmi_show_fdinfo(struct seq_file *m, struct kvm *kvm)
  * Run what the tool wants of this vCPU.  Called by its own thread with
  * kvm->srcu held, which is dropped while waiting.  Returns 1 to go on, 0 to
  * leave KVM_RUN with the exit reason that was set, or a negative error.
+ *
+ * This and the next are not behind kvmi_in_use: a request that a session
+ * left behind must be taken even when no VM is hooked any more, or the vCPU
+ * would never enter the guest again.
  */
 static inline int kvmi_handle_requests(struct kvm_vcpu *vcpu)
 {
-	if (static_branch_unlikely(&kvmi_in_use.key))
+	if (static_branch_unlikely(&kvmi_enabled))
 		return __kvmi_handle_requests(vcpu);
 
 	return 1;
@@ -149,7 +153,7 @@ static inline int kvmi_handle_requests(struct kvm_vcpu *vcpu)
 /* The same for a vCPU that was never started: KVMI_WAIT_ON if it was run. */
 static inline int kvmi_handle_requests_blocked(struct kvm_vcpu *vcpu)
 {
-	if (static_branch_unlikely(&kvmi_in_use.key))
+	if (static_branch_unlikely(&kvmi_enabled))
 		return __kvmi_handle_requests_blocked(vcpu);
 
 	return 1;

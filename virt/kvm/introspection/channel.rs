@@ -31,6 +31,9 @@ use kernel::{
 /// Unsent bytes from which on no further command is read.
 const FULL: usize = 64 * 1024;
 
+/// How often the thread tries to send what no readiness was announced for, in milliseconds.
+const RETRY_MS: u32 = 100;
+
 /// What was received.
 struct Inbox {
     bytes: KVec<u8>,
@@ -145,6 +148,8 @@ impl Channel {
     }
 
     fn flush_locked(&self, outbox: &mut Outbox) -> Result {
+        let mut asked = false;
+
         while let Some(message) = outbox.messages.front() {
             let rest = message.get(outbox.sent..).unwrap_or(&[]);
 
@@ -157,11 +162,13 @@ impl Channel {
                     outbox.messages.pop();
                 }
                 Ok(n) => outbox.sent = outbox.sent.saturating_add(n),
-                // Asking also makes the socket tell when there is room again.
+                // Asking also makes the socket tell when there is room again.  Once: a socket may
+                // claim to have room and take nothing, and the thread tries again in a while.
                 Err(e) if e == EAGAIN => {
-                    if !self.conn.writable() {
+                    if asked || !self.conn.writable() {
                         break;
                     }
+                    asked = true;
                 }
                 Err(e) => return Err(e),
             }
@@ -225,7 +232,7 @@ impl Channel {
                             || self.unsent.load(Relaxed) && self.conn.take_writable())
                 // `writable` was taken: the caller flushes.
             },
-            0,
+            if self.has_unsent() { RETRY_MS } else { 0 },
         );
     }
 

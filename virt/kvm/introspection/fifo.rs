@@ -53,6 +53,24 @@ impl<T> Fifo<T> {
         item
     }
 
+    /// Removes one that equals `item`, wherever it is.
+    pub(crate) fn remove(&mut self, item: &T) -> bool
+    where
+        T: PartialEq,
+    {
+        let found = self
+            .items
+            .iter()
+            .position(|other| other.as_ref() == Some(item));
+
+        let removed = found.is_some_and(|at| self.items.remove(at).is_ok());
+
+        if self.len() == 0 {
+            self.clear();
+        }
+        removed
+    }
+
     /// Drops them all, and the memory.
     pub(crate) fn clear(&mut self) {
         self.items = KVec::new();

@@ -234,7 +234,7 @@ impl Door {
     pub(crate) fn state_written(&self, here: &RunningVcpu<'_>) {
         if let Some(session) = self.session() {
             if let Some(me) = here.index().and_then(|index| session.vcpu(index)) {
-                me.forget_registers();
+                me.cancel_event();
             }
         }
     }

@@ -30,6 +30,8 @@ use kernel::{
 const MAX_COMMANDS: usize = 1024;
 /// Pauses that may wait.
 const MAX_PAUSES: usize = 1002;
+/// Events that ended without their reply and whose reply is still expected.
+const MAX_OVER: usize = 64;
 
 /// What a vCPU does next.
 pub(crate) enum Job {
@@ -58,6 +60,8 @@ struct State {
     pauses: Fifo<u64>,
     next_ticket: u64,
     flight: Option<Flight>,
+    /// Events that are over: their replies are late, and ignored.
+    over: Fifo<u32>,
 }
 
 /// The introspection state of a vCPU.
@@ -88,6 +92,7 @@ impl Vcpu {
                     pauses: Fifo::new(),
                     next_ticket: 0,
                     flight: None,
+                    over: Fifo::new(),
                 }),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -212,6 +217,10 @@ impl Vcpu {
     /// connection closes.
     pub(crate) fn deliver(&self, seq: u32, reply: &kvmi_vcpu_event_reply) -> Result {
         let mut state = self.state.lock();
+
+        if state.over.remove(&seq) {
+            return Ok(());
+        }
         let ticket = state.ticket();
         let flight = state.flight.as_mut().ok_or(EPROTO)?;
 
@@ -247,10 +256,19 @@ impl Vcpu {
         state.pauses.clear();
     }
 
-    /// The VMM wrote the vCPU's state: what the tool stored for it is stale.
-    pub(crate) fn forget_registers(&self) {
-        if let Some(flight) = self.state.lock().flight.as_mut() {
-            flight.registers = None;
+    /// The VMM wrote the vCPU's state: the event in flight is over, what the tool stored for it is
+    /// stale, and its reply, early or late, counts for nothing.
+    pub(crate) fn cancel_event(&self) {
+        let mut state = self.state.lock();
+
+        if let Some(flight) = state.flight.take() {
+            if flight.reply.is_none() {
+                if state.over.len() >= MAX_OVER {
+                    state.over.pop();
+                }
+                // Without memory a late reply closes the connection, as any unexpected one.
+                let _ = state.over.push(flight.seq);
+            }
         }
     }
 
