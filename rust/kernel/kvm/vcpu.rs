@@ -4,9 +4,7 @@
 
 use super::glue;
 use core::{marker::PhantomData, ptr::NonNull};
-use glue::{
-    kvm_regs, kvm_sregs, kvmi_vcpu_event_arch_msrs, kvmi_vcpu_get_cpuid_reply,
-};
+use glue::{kvm_regs, kvm_sregs, kvmi_vcpu_event_arch_msrs, kvmi_vcpu_get_cpuid_reply};
 use kernel::{prelude::*, types::NotThreadSafe};
 use zerocopy::FromZeros;
 

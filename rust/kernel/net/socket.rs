@@ -42,9 +42,8 @@ impl Connection {
     /// Receives what is there: `Ok(0)` is the end of the stream, `EAGAIN` nothing yet.
     pub(crate) fn recv(&self, buf: &mut [u8]) -> Result<usize> {
         // SAFETY: `buf` is writable for its length.
-        let r = unsafe {
-            glue::kvmi_conn_recv(self.0.as_ptr(), buf.as_mut_ptr().cast(), buf.len())
-        };
+        let r =
+            unsafe { glue::kvmi_conn_recv(self.0.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) };
         result(r)
     }
 
@@ -160,6 +159,8 @@ impl Drop for Connection {
 fn result(r: isize) -> Result<usize> {
     match usize::try_from(r) {
         Ok(n) => Ok(n),
-        Err(_) => Err(Error::from_errno(i32::try_from(r).unwrap_or(EIO.to_errno()))),
+        Err(_) => Err(Error::from_errno(
+            i32::try_from(r).unwrap_or(EIO.to_errno()),
+        )),
     }
 }

@@ -12,11 +12,7 @@
 
 use super::{
     fifo::Fifo,
-    sys::{
-        kvm::RunningVcpu,
-        socket::Connection,
-        wait::WaitQueue,
-    },
+    sys::{kvm::RunningVcpu, socket::Connection, wait::WaitQueue},
     wire::{self, Failure, Message, Parsed, MAX_MESSAGE},
 };
 use kernel::{

@@ -29,6 +29,7 @@
 
 struct kvmi_conn {
 	struct list_head list;
+	/* Protects file, for those who shut down. */
 	spinlock_t lock;
 	struct file *file;
 	struct socket *sock;
@@ -153,7 +154,7 @@ int kvmi_conn_open(int fd, struct kvmi_conn **out)
 	struct kvmi_conn *conn;
 	int r;
 
-	conn = kzalloc(sizeof(*conn), GFP_KERNEL_ACCOUNT);
+	conn = kzalloc_obj(*conn, GFP_KERNEL_ACCOUNT);
 	if (!conn)
 		return -ENOMEM;
 
@@ -310,6 +311,7 @@ bool kvmi_conn_has_data(struct kvmi_conn *conn)
 
 void kvmi_conn_set_readable(struct kvmi_conn *conn, bool readable)
 {
+	/* Pairs with the barrier of those who check it before they sleep. */
 	smp_store_mb(conn->readable, readable);
 }
 

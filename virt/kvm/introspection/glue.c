@@ -30,8 +30,9 @@ MODULE_PARM_DESC(introspection,
 		 "Let programs outside a VM introspect it (default: off)");
 
 DEFINE_STATIC_KEY_FALSE(kvmi_enabled);
-DEFINE_STATIC_KEY_DEFERRED_FALSE(kvmi_in_use, HZ);
 EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvmi_enabled);
+
+DEFINE_STATIC_KEY_DEFERRED_FALSE(kvmi_in_use, HZ);
 EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvmi_in_use);
 
 int kvmi_init(void)

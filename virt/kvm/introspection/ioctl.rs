@@ -173,11 +173,7 @@ impl Door {
     }
 
     /// Allows or disallows an event.  `EINVAL`: no such event, flag; `EFAULT`: not hooked.
-    pub(crate) fn allow_event(
-        &self,
-        feature: &kvm_introspection_feature,
-        foreign: bool,
-    ) -> Result {
+    pub(crate) fn allow_event(&self, feature: &kvm_introspection_feature, foreign: bool) -> Result {
         let (ids, allow) = checked(feature, event::VM_EVENTS | event::VCPU_EVENTS)?;
         let _ioctl = self.ioctl.lock();
         let session = self.session_for(foreign)?.ok_or(EFAULT)?;

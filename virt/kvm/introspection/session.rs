@@ -17,7 +17,7 @@ use super::{
     sys::{
         glue,
         kthread::{self, KThread, ThreadBody},
-        kvm::{Hooker, Memcg, RunningVcpu, Vm, VcpuIndex},
+        kvm::{Hooker, Memcg, RunningVcpu, VcpuIndex, Vm},
         socket::Connection,
     },
     vcpu::{Job, Vcpu},

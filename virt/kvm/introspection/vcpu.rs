@@ -177,7 +177,10 @@ impl Vcpu {
                 if full {
                     return None;
                 }
-                state.commands.pop().map(|(_, message)| Job::Command(message))
+                state
+                    .commands
+                    .pop()
+                    .map(|(_, message)| Job::Command(message))
             }
             (_, Some(_)) => state.pauses.pop().map(|_| Job::Pause),
             _ => None,

@@ -141,7 +141,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Failure> {
 pub(crate) fn request<T: Request>(payload: &[u8]) -> (T, &[u8]) {
     let mut request = T::new_zeroed();
     let bytes = request.as_mut_bytes();
-    let (head, rest) = payload.split_at_checked(bytes.len()).unwrap_or((payload, &[]));
+    let (head, rest) = payload
+        .split_at_checked(bytes.len())
+        .unwrap_or((payload, &[]));
 
     for (to, from) in bytes.iter_mut().zip(head) {
         *to = *from;

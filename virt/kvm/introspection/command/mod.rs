@@ -184,15 +184,16 @@ pub(crate) fn dispatch(
     match entry {
         // With a dirty ring alone only a vCPU can log what is written.
         Entry::Vm(_)
-            if id == <vm::WritePhysical as VmCommand>::ID
-                && session.vm.needs_vcpu_to_write() =>
+            if id == <vm::WritePhysical as VmCommand>::ID && session.vm.needs_vcpu_to_write() =>
         {
             let vcpu = session.vcpu(VcpuIndex(0)).ok_or(Code::EAGAIN)?;
 
             Ok(Done::ForVcpu(vcpu))
         }
         Entry::Vm(run) => run(session, &message.body, runner).map(Done::Reply),
-        Entry::Vcpu(_) => addressed(session, &message.body).map(Done::ForVcpu).map_err(Into::into),
+        Entry::Vcpu(_) => addressed(session, &message.body)
+            .map(Done::ForVcpu)
+            .map_err(Into::into),
     }
 }
 

@@ -26,13 +26,7 @@ impl VmCommand for GetVersion {
     const ID: u16 = KVMI_GET_VERSION as u16;
     type Request = ();
 
-    fn run(
-        _: &Session,
-        (): &(),
-        _: usize,
-        _: &[u8],
-        _: &Runner,
-    ) -> Result<Payload, Failure> {
+    fn run(_: &Session, (): &(), _: usize, _: &[u8], _: &Runner) -> Result<Payload, Failure> {
         let mut reply = kvmi_get_version_reply::new_zeroed();
 
         reply.version = KVMI_VERSION;
@@ -104,13 +98,7 @@ impl VmCommand for GetInfo {
     const ID: u16 = KVMI_VM_GET_INFO as u16;
     type Request = ();
 
-    fn run(
-        session: &Session,
-        (): &(),
-        _: usize,
-        _: &[u8],
-        _: &Runner,
-    ) -> Result<Payload, Failure> {
+    fn run(session: &Session, (): &(), _: usize, _: &[u8], _: &Runner) -> Result<Payload, Failure> {
         let mut reply = kvmi_vm_get_info_reply::new_zeroed();
 
         reply.vcpu_count = session.vm.vcpu_count();
@@ -238,9 +226,7 @@ impl VmCommand for PauseVcpu {
         if u32::from(request.vcpu) >= session.vm.vcpu_count() {
             return Err(Code::EINVAL.into());
         }
-        let vcpu = session
-            .vcpu(VcpuIndex(request.vcpu))
-            .ok_or(Code::EAGAIN)?;
+        let vcpu = session.vcpu(VcpuIndex(request.vcpu)).ok_or(Code::EAGAIN)?;
 
         vcpu.push_pause()?;
         session.vm.kick(vcpu.index, wait);
@@ -279,13 +265,7 @@ impl VmCommand for GetMaxGfn {
     const ID: u16 = KVMI_VM_GET_MAX_GFN as u16;
     type Request = ();
 
-    fn run(
-        session: &Session,
-        (): &(),
-        _: usize,
-        _: &[u8],
-        _: &Runner,
-    ) -> Result<Payload, Failure> {
+    fn run(session: &Session, (): &(), _: usize, _: &[u8], _: &Runner) -> Result<Payload, Failure> {
         let gfn = session.vm.max_gfn().ok_or(Code::ENOENT)?;
 
         payload(&kvmi_vm_get_max_gfn_reply { gfn })
