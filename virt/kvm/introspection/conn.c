@@ -345,7 +345,7 @@ void kvmi_conn_wake_all(struct kvmi_conn *conn)
 
 struct wait_queue_head *kvmi_wait_alloc(void)
 {
-	wait_queue_head_t *wq = kmalloc(sizeof(*wq), GFP_KERNEL_ACCOUNT);
+	wait_queue_head_t *wq = kmalloc_obj(*wq, GFP_KERNEL_ACCOUNT);
 
 	if (wq)
 		init_waitqueue_head(wq);

@@ -326,11 +326,13 @@ int kvmi_vm_access(struct kvm *kvm, __u64 gpa, void *buf, size_t len,
 		memcpy(buf, at + offset_in_page(gpa), len);
 	kunmap_local(at);
 
+	/* Neither takes the lock of the page, which its file may hold long. */
 	if (write) {
-		set_page_dirty_lock(page);
+		kvm_release_page_dirty(page);
 		kvmi_mark_dirty(kvm, slot, gfn);
+	} else {
+		kvm_release_page_clean(page);
 	}
-	put_page(page);
 	r = 0;
 out:
 	srcu_read_unlock(&kvm->srcu, idx);
