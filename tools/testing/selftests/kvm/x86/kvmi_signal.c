@@ -125,8 +125,8 @@ KVMI_TEST(kvmi_signal, registers_are_kept)
 }
 
 /*
- * Userspace writes state in between: what the tool stored is stale and is
- * dropped.  PAUSE is no instruction that could recur, so it still waits.
+ * Userspace writes state in between: the event is over, what the tool stored
+ * is dropped, and its late reply is ignored.
  */
 KVMI_TEST(kvmi_signal, userspace_writes_state)
 {
@@ -146,8 +146,9 @@ KVMI_TEST(kvmi_signal, userspace_writes_state)
 	vcpu_regs_set(f->vcpu, &regs);
 
 	kvmi_start(&f->runner, f->vcpu);
-	kvmi_expect_quiet(&f->kvmi);
-	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
+	kvmi_wait_progress(f->vm, 0);
+	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CRASH);
+	kvmi_ping(&f->kvmi);
 	kvmi_wait_progress(f->vm, 0);
 
 	kvmi_stop_vcpu(&f->kvmi, 0, &next);
@@ -159,29 +160,176 @@ KVMI_TEST(kvmi_signal, userspace_writes_state)
 /* The same when the reply is already there. */
 KVMI_TEST(kvmi_signal, userspace_writes_state_after_reply)
 {
-	struct kvm_regs regs, stored;
 	struct kvmi_event ev, next;
+	struct kvm_regs regs;
 
 	kvmi_start(&f->runner, f->vcpu);
 	kvmi_wait_progress(f->vm, 0);
 	kvmi_stop_vcpu(&f->kvmi, 0, &ev);
-	stored = ev.vcpu.arch.regs;
-	stored.r15 = 0xbad;
-	kvmi_assert_err(kvmi_set_regs(&f->kvmi, 0, &stored), 0);
 	kvmi_stop(&f->runner);
 
-	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
+	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CRASH);
 	kvmi_ping(&f->kvmi);
 	vcpu_regs_get(f->vcpu, &regs);
-	regs.r15 = 0x900d;
 	vcpu_regs_set(f->vcpu, &regs);
 
 	kvmi_start(&f->runner, f->vcpu);
 	kvmi_wait_progress(f->vm, 0);
 	kvmi_stop_vcpu(&f->kvmi, 0, &next);
 	TEST_ASSERT_EQ(next.seq, ev.seq + 1);
-	TEST_ASSERT_EQ(next.vcpu.arch.regs.r15, 0x900d);
 	kvmi_reply(&f->kvmi, &next, KVMI_EVENT_ACTION_CONTINUE);
+	kvmi_stop(&f->runner);
+}
+
+/* Every way of writing it counts, and no way of reading. */
+static void write_regs(struct kvm_vcpu *vcpu)
+{
+	struct kvm_regs regs;
+
+	vcpu_regs_get(vcpu, &regs);
+	vcpu_regs_set(vcpu, &regs);
+}
+
+static void write_sregs(struct kvm_vcpu *vcpu)
+{
+	struct kvm_sregs sregs;
+
+	vcpu_sregs_get(vcpu, &sregs);
+	vcpu_sregs_set(vcpu, &sregs);
+}
+
+static void write_sregs2(struct kvm_vcpu *vcpu)
+{
+	struct kvm_sregs2 sregs;
+
+	vcpu_ioctl(vcpu, KVM_GET_SREGS2, &sregs);
+	vcpu_ioctl(vcpu, KVM_SET_SREGS2, &sregs);
+}
+
+static void write_msrs(struct kvm_vcpu *vcpu)
+{
+	vcpu_set_msr(vcpu, MSR_LSTAR, 0x1000);
+}
+
+static void write_events(struct kvm_vcpu *vcpu)
+{
+	struct kvm_vcpu_events events;
+
+	vcpu_events_get(vcpu, &events);
+	vcpu_events_set(vcpu, &events);
+}
+
+static void write_mp_state(struct kvm_vcpu *vcpu)
+{
+	struct kvm_mp_state mp_state;
+
+	vcpu_mp_state_get(vcpu, &mp_state);
+	vcpu_mp_state_set(vcpu, &mp_state);
+}
+
+static void write_xsave(struct kvm_vcpu *vcpu)
+{
+	struct kvm_xsave xsave;
+
+	vcpu_ioctl(vcpu, KVM_GET_XSAVE, &xsave);
+	vcpu_ioctl(vcpu, KVM_SET_XSAVE, &xsave);
+}
+
+static void write_xcrs(struct kvm_vcpu *vcpu)
+{
+	struct kvm_xcrs xcrs;
+
+	vcpu_xcrs_get(vcpu, &xcrs);
+	vcpu_xcrs_set(vcpu, &xcrs);
+}
+
+static void write_debugregs(struct kvm_vcpu *vcpu)
+{
+	struct kvm_debugregs regs;
+
+	vcpu_debugregs_get(vcpu, &regs);
+	vcpu_debugregs_set(vcpu, &regs);
+}
+
+static void write_sync_regs(struct kvm_vcpu *vcpu)
+{
+	vcpu_regs_get(vcpu, &vcpu->run->s.regs.regs);
+	vcpu->run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+}
+
+static void read_only(struct kvm_vcpu *vcpu)
+{
+	struct kvm_vcpu_events events;
+	struct kvm_debugregs debugregs;
+	struct kvm_mp_state mp_state;
+	struct kvm_sregs sregs;
+	struct kvm_regs regs;
+
+	vcpu_regs_get(vcpu, &regs);
+	vcpu_sregs_get(vcpu, &sregs);
+	vcpu_get_msr(vcpu, MSR_LSTAR);
+	vcpu_events_get(vcpu, &events);
+	vcpu_mp_state_get(vcpu, &mp_state);
+	vcpu_debugregs_get(vcpu, &debugregs);
+}
+
+static const struct {
+	const char *name;
+	void (*write)(struct kvm_vcpu *vcpu);
+	long cap;
+} writers[] = {
+	{ "REGS", write_regs },
+	{ "SREGS", write_sregs },
+	{ "SREGS2", write_sregs2, KVM_CAP_SREGS2 },
+	{ "MSRS", write_msrs },
+	{ "VCPU_EVENTS", write_events },
+	{ "MP_STATE", write_mp_state },
+	{ "XSAVE", write_xsave, KVM_CAP_XSAVE },
+	{ "XCRS", write_xcrs, KVM_CAP_XCRS },
+	{ "DEBUGREGS", write_debugregs },
+	{ "sync_regs", write_sync_regs, KVM_CAP_SYNC_REGS },
+};
+
+KVMI_TEST(kvmi_signal, each_way_of_writing_state)
+{
+	struct kvmi_event ev;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(writers); i++) {
+		if (writers[i].cap && !kvm_has_cap(writers[i].cap))
+			continue;
+		ksft_print_msg("%s\n", writers[i].name);
+		kvmi_start(&f->runner, f->vcpu);
+		kvmi_wait_progress(f->vm, 0);
+		kvmi_stop_vcpu(&f->kvmi, 0, &ev);
+		kvmi_stop(&f->runner);
+		writers[i].write(f->vcpu);
+
+		kvmi_start(&f->runner, f->vcpu);
+		kvmi_wait_progress(f->vm, 0);
+		kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CRASH);
+		kvmi_expect_quiet(&f->kvmi);
+		kvmi_wait_progress(f->vm, 0);
+		kvmi_stop(&f->runner);
+	}
+}
+
+KVMI_TEST(kvmi_signal, reading_state_ends_nothing)
+{
+	struct kvmi_event ev;
+	u64 still;
+
+	kvmi_start(&f->runner, f->vcpu);
+	kvmi_wait_progress(f->vm, 0);
+	kvmi_stop_vcpu(&f->kvmi, 0, &ev);
+	still = kvmi_read_progress(f->vm, 0);
+	kvmi_stop(&f->runner);
+	read_only(f->vcpu);
+	kvmi_start(&f->runner, f->vcpu);
+	kick_and_wait(&f->runner);
+	TEST_ASSERT_EQ(kvmi_read_progress(f->vm, 0), still);
+	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
+	kvmi_wait_progress(f->vm, 0);
 	kvmi_stop(&f->runner);
 }
 
