@@ -66,15 +66,14 @@ def module_list(order, vendor, folder=None):
 def has_parameter():
     """Whether our kvm.ko knows the parameter yet (an unpatched tree's does not)."""
     path = BUILD / "modules/kvm.ko"
-    return path.is_file() and b"parm=introspection:" in path.read_bytes() or \
-        path.is_file() and b"parmtype=introspection:" in path.read_bytes()
+    return not path.is_file() or b"parmtype=introspection:" in path.read_bytes()
 
 
-def job(order, vendor, drain, shares=()):
+def job(order, vendor, drain, shares=(), folder=None):
     """The description that the agent gets."""
     size = shutil.get_terminal_size()
     return {"command": order.command, "interactive": order.interactive, "drain": drain, "shares": list(shares),
-            "modules": module_list(order, vendor), "before": ["irqbypass", *(["ccp"] if vendor == "amd" else [])],
+            "modules": module_list(order, vendor, folder), "before": ["irqbypass", *(["ccp"] if vendor == "amd" else [])],
             "also": ALSO, "rows": size.lines, "columns": size.columns, "term": os.environ.get("TERM", "linux")}
 
 

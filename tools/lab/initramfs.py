@@ -56,9 +56,9 @@ def closure(dependencies, names):
     return order
 
 
-def base(names, root_lines):
-    """The part of the archive that is the same for each boot with the stock kernel."""
-    folder = kernel_packages.modules_folder()
+def base(names, root_lines, folder=None):
+    """The part of the archive that is the same for each boot; `folder` holds the kernel's modules."""
+    folder = folder or kernel_packages.modules_folder()
     archive = Archive()
     for name in ("bin", "dev", "lower", "over", "root", "modules"):
         archive.folder(name)

@@ -23,7 +23,7 @@ def accelerator(order):
     return ["-accel", "tcg,thread=multi", "-cpu", "max,+svm,+npt"], "amd"
 
 
-def run(order, kernel=None, modules_folder=None):
+def run(order, kernel=None, modules_folder=None, our_folder=None):
     """Boot a host, run the order's command, return the outcome."""
     options, vendor = accelerator(order)
     modules_folder = modules_folder or kernel_packages.modules_folder()
@@ -31,8 +31,8 @@ def run(order, kernel=None, modules_folder=None):
     shares = [("kvmi", SEEN), ("modules", f"/lib/modules/{modules_folder.name}")]
 
     def start(folder):
-        description = host.job(order, vendor, drain=0, shares=shares)
-        archive = initramfs.base(initramfs.AMD_MODULES, initramfs.AMD_ROOT)
+        description = host.job(order, vendor, drain=0, shares=shares, folder=our_folder)
+        archive = initramfs.base(initramfs.AMD_MODULES, initramfs.AMD_ROOT, modules_folder)
         (folder / "initrd").write_bytes(archive + initramfs.job(description, host.AGENT.read_bytes()))
         for name in ("kernel", "output", "report"):
             (folder / name).touch()

@@ -29,8 +29,9 @@ OPTIONS = {
 class WorkTree:
     """A copy of the tree of `stage`, in the checkout's build folder under `name`."""
 
-    def __init__(self, stage, name="linux"):
+    def __init__(self, stage, name="linux", options=None):
         self.stage = stage
+        self.options = OPTIONS if options is None else options
         self.path = BUILD / name
         self.lock = BUILD / f".{name}.lock"
         self._state = BUILD / f".{name}.json"
@@ -52,7 +53,7 @@ class WorkTree:
             raise Failure("these files would replace the kernel's own (make a patch instead): " + ", ".join(mistakes))
         state["touched"] = self._patch(pristine, state)
         state["placed"] = self._place(state["placed"])
-        for name, text in OPTIONS.items():
+        for name, text in self.options.items():
             self.put(name, (pristine / name).read_bytes() + text.encode())
         self._write_state(state)
 
@@ -132,7 +133,7 @@ class WorkTree:
 
 def apply_patch(tree, patch, *options):
     """Apply one patch to a tree; a failure says which and shows what `patch` said."""
-    done = subprocess.run(["patch", "-p1", "--batch", "--forward", "--no-backup-if-mismatch", *options,
+    done = subprocess.run(["patch", "-p1", "--batch", "--no-backup-if-mismatch", *(options or ["--forward"]),
                            "-d", str(tree), "-i", str(patch)],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
