@@ -108,7 +108,9 @@ class Walk:
         """Walk from the entry of each function that is not introspection's and not the cold part of one."""
         count = 0
         for function in self.module.functions():
-            if not is_ours(function.name, self.ours) and function.name not in LIFE and ".cold" not in function.name:
+            # The padding before a function falls through into it, so it is as much its entry.
+            alive = function.name.removeprefix("__pfx_") in LIFE
+            if not is_ours(function.name, self.ours) and not alive and ".cold" not in function.name:
                 count += 1
                 self._from((self.module.sections[function.section].name, function.value), function.name)
         return count
