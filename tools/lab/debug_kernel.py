@@ -23,6 +23,8 @@ OPTIONS = {
     "include/generated/rustc_cfg": '--cfg=CONFIG_KVM_INTROSPECTION\n--cfg=CONFIG_KVM_INTROSPECTION="y"\n',
 }
 TIMEOUT = 1800
+COMPILER = ["LLVM=1", "CC=clang"]
+"""Kconfig allows Rust together with KASAN only with Clang."""
 
 
 def fragment(text):
@@ -35,7 +37,7 @@ def fragment(text):
 def kernel():
     """The stage of the debug kernel: its whole built tree."""
     inputs = {"kernel": kernel_packages.version(), "packages": kernel_packages.packages().key,
-              "root": debian_root.root().key, "config": CONFIG.read_text(), "code": 1}
+              "root": debian_root.root().key, "config": CONFIG.read_text(), "compiler": COMPILER, "code": 1}
     return Stage("debug-kernel", "building the debug kernel (once, 15 minutes or more)", inputs, _build,
                  ["arch/x86/boot/bzImage", "Module.symvers", ".config"])
 
@@ -48,20 +50,20 @@ def _build(folder):
     def step(*words):
         debian_root.run(list(words), log, "building the debug kernel", binds, cwd=TREE)
 
-    step(*kernel_tree.make_words("tinyconfig"))
+    step(*kernel_tree.make_words("tinyconfig", *COMPILER))
     step("sh", "-ec", "cat kvmi.config >> .config")
-    step(*kernel_tree.make_words("olddefconfig"))
+    step(*kernel_tree.make_words("olddefconfig", *COMPILER))
     config = (folder / ".config").read_text().splitlines()
     missing = [name for name in NEEDED if f"CONFIG_{name}=y" not in config and f"CONFIG_{name}=m" not in config]
     if missing:
         raise Failure(f"the debug kernel's configuration lacks {', '.join(missing)}")
-    step(*kernel_tree.make_words("bzImage", "modules"))
-    step(*kernel_tree.make_words("modules_install", f"INSTALL_MOD_PATH={TREE}/{INSTALLED}"))
+    step(*kernel_tree.make_words("bzImage", "modules", *COMPILER))
+    step(*kernel_tree.make_words("modules_install", *COMPILER, f"INSTALL_MOD_PATH={TREE}/{INSTALLED}"))
 
 
 def build_modules():
     """Build our modules for the debug kernel into build/debug/modules."""
-    modules.build(WorkTree(kernel(), "linux-debug", OPTIONS), BUILD / "debug/modules")
+    modules.build(WorkTree(kernel(), "linux-debug", OPTIONS), BUILD / "debug/modules", COMPILER)
 
 
 def run(order):
