@@ -98,5 +98,5 @@ def ask(words, binds=(), cwd="/"):
 
 
 def start(words, binds=(), **options):
-    """Start `words` inside the root and return the running process."""
-    return subprocess.Popen(command(words, binds), **options)
+    """Start `words` inside the root and return the running process; it ends with the thread that started it."""
+    return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command(words, binds)], **options)

@@ -54,7 +54,7 @@ def _selftests(cpus, options, results):
         import disk
         bochs.bochs().get()
         disk.base().get()
-    threads = [threading.Thread(target=leg, args=(cpu,)) for cpu in cpus]
+    threads = [threading.Thread(target=leg, args=(cpu,), daemon=True) for cpu in cpus]
     for thread in threads:
         thread.start()
     for thread in threads:
