@@ -38,7 +38,7 @@ def run(order, kernel=None, modules_folder=None, our_folder=None):
             (folder / name).touch()
         binds = [(folder, "/out", True), (kernel.parent, "/image", False), (modules_folder, "/packages", False),
                  (debian_root.root().get(), "/export", False)]
-        second = ["-serial", "stdio"] if order.interactive else ["-serial", "file:/out/output"]
+        second = ["-chardev", "stdio,id=terminal,signal=off", "-serial", "chardev:terminal"] if order.interactive else ["-serial", "file:/out/output"]
         words = ["qemu-system-x86_64", *options, "-smp", "2", "-m", f"{order.memory or 2048}", "-nodefaults", "-no-reboot",
                  "-display", "none", "-kernel", f"/image/{kernel.name}", "-initrd", "/out/initrd",
                  "-append", KERNEL_LINE, "-device", "virtio-rng-pci",
