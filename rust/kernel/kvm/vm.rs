@@ -83,7 +83,8 @@ impl Vm {
         })
     }
 
-    /// Writes within one page.  `ENOENT`: no writable memory there; `EAGAIN`: ask again.
+    /// Writes within one page.  `ENOENT`: no writable memory there; `EAGAIN`: ask again; `EBUSY`:
+    /// the dirty ring of the vCPU has no room.
     pub(crate) fn write(&self, gpa: GuestPhysical, data: &[u8]) -> Result {
         // SAFETY: See `pid()`; with `write` set the buffer is only read.
         kernel::error::to_result(unsafe {

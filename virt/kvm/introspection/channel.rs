@@ -19,7 +19,7 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
-        atomic::{Atomic, Full, Relaxed, Release},
+        atomic::{Atomic, Full, Relaxed},
         Mutex,
     },
 };
@@ -57,6 +57,8 @@ pub(crate) struct Channel {
     busy: Atomic<bool>,
     /// Too much is unsent: no more commands.
     full: Atomic<bool>,
+    /// Room has come, or is to be looked for: the thread has not noticed yet.
+    room: Atomic<bool>,
     /// Something is unsent.
     unsent: Atomic<bool>,
     /// The next message is for the thread.
@@ -78,6 +80,7 @@ impl Channel {
             dead: Atomic::new(false),
             busy: Atomic::new(false),
             full: Atomic::new(false),
+            room: Atomic::new(false),
             unsent: Atomic::new(false),
             deferred: Atomic::new(false),
             inbox <- new_mutex!(Inbox {
@@ -153,6 +156,8 @@ impl Channel {
                 Ok(n) if n == rest.len() => {
                     let whole = message.len();
 
+                    asked = false;
+
                     outbox.bytes = outbox.bytes.saturating_sub(whole);
                     outbox.sent = 0;
                     outbox.messages.pop();
@@ -161,7 +166,13 @@ impl Channel {
                 // Asking also makes the socket tell when there is room again.  Once: a socket may
                 // claim to have room and take nothing, and the thread tries again in a while.
                 Err(e) if e == EAGAIN => {
-                    if asked || !self.conn.writable() {
+                    // Before asking: the thread must see it if room comes meanwhile.
+                    self.unsent.xchg(true, Full);
+                    if asked {
+                        self.look_for_room();
+                        break;
+                    }
+                    if !self.conn.writable() {
                         break;
                     }
                     asked = true;
@@ -171,8 +182,19 @@ impl Channel {
         }
 
         self.unsent.store(outbox.bytes > 0, Relaxed);
-        self.full.store(outbox.bytes > FULL, Release);
+
+        let full = outbox.bytes > FULL;
+
+        // Whoever made the room: the thread revives the vCPUs that left commands in their queues.
+        if self.full.xchg(full, Full) && !full {
+            self.look_for_room();
+        }
         Ok(())
+    }
+
+    fn look_for_room(&self) {
+        self.room.xchg(true, Full);
+        self.conn.wake_thread();
     }
 
     /// Is there something that a vCPU may read, and is nobody reading?
@@ -224,6 +246,7 @@ impl Channel {
                 self.is_dead()
                     || started()
                         && (self.wants_reader()
+                            || self.room.load(Relaxed)
                             || self.deferred.load(Relaxed) && !self.busy.load(Relaxed)
                             || self.unsent.load(Relaxed) && self.conn.take_writable())
                 // `writable` was taken: the caller flushes.
@@ -240,6 +263,11 @@ impl Channel {
     /// Lets the thread look at its state.
     pub(crate) fn wake_thread(&self) {
         self.conn.wake_thread();
+    }
+
+    /// Has room come since this was last asked?
+    pub(crate) fn take_room(&self) -> bool {
+        self.room.xchg(false, Full)
     }
 
     /// Is something unsent?

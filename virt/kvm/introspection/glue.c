@@ -278,9 +278,27 @@ static void kvmi_mark_dirty(struct kvm *kvm, struct kvm_memory_slot *slot,
 }
 
 /*
+ * KVM looks at the ring only before it enters the guest; a tool could write
+ * more pages in between than the ring has entries.
+ */
+static bool kvmi_dirty_ring_full(struct kvm *kvm)
+{
+	struct kvm_vcpu *vcpu = kvm_get_running_vcpu();
+	struct kvm_dirty_ring *ring;
+
+	if (!kvm->dirty_ring_size || !vcpu)
+		return false;
+
+	ring = &vcpu->dirty_ring;
+	return READ_ONCE(ring->dirty_index) - READ_ONCE(ring->reset_index) >=
+	       ring->soft_limit;
+}
+
+/*
  * Copy to or from one page of guest memory.  The page is reached through the
  * VMM's address space, whoever the caller is, and without waiting for it.
- * -ENOENT: no memory there; -EAGAIN: the page is not here yet, ask again.
+ * -ENOENT: no memory there; -EAGAIN: the page is not here yet, ask again;
+ * -EBUSY: the vCPU's dirty ring has no room for what would be written.
  */
 int kvmi_vm_access(struct kvm *kvm, __u64 gpa, void *buf, size_t len,
 		   bool write)
@@ -303,6 +321,12 @@ int kvmi_vm_access(struct kvm *kvm, __u64 gpa, void *buf, size_t len,
 	if (!slot || slot->id >= KVM_USER_MEM_SLOTS)
 		goto out;
 
+	r = -EBUSY;
+	if (write && kvm_slot_dirty_track_enabled(slot) &&
+	    kvmi_dirty_ring_full(kvm))
+		goto out;
+
+	r = -ENOENT;
 	hva = gfn_to_hva_memslot_prot(slot, gfn, &writable);
 	if (kvm_is_error_hva(hva) || (write && !writable))
 		goto out;

@@ -326,6 +326,7 @@ impl Session {
             match access() {
                 Ok(()) => return Ok(()),
                 Err(e) if e == EAGAIN => (),
+                Err(e) if e == EBUSY => return Err(wire::Code::EBUSY.into()),
                 Err(_) => return Err(wire::Code::ENOENT.into()),
             }
             if let Runner::Vcpu = runner {
@@ -348,14 +349,11 @@ impl ThreadBody for Session {
             if kthread::should_stop() || self.is_dead() {
                 break;
             }
-            if self.channel.has_unsent() {
-                let was_full = self.channel.is_full();
-
-                if self.channel.flush().is_err() {
-                    self.die();
-                } else if was_full && !self.channel.is_full() {
-                    self.revive_vcpus();
-                }
+            if self.channel.has_unsent() && self.channel.flush().is_err() {
+                self.die();
+            }
+            if self.channel.take_room() {
+                self.revive_vcpus();
             }
             self.pump(&Runner::Thread, kthread::should_stop);
         }
