@@ -57,7 +57,7 @@ def command(words, binds=(), cwd="/", environment=None):
     """The command line that runs `words` inside the root.
 
     `binds` are triples of an outside folder, its place inside, and whether it may be written;
-    this checkout is always seen read-only at its fixed place.
+    this checkout is always seen read-only at its fixed place. All of it ends with the thread that starts it.
     """
     base = str(root().get())
     lines = ["set -e", f"mount --bind {shlex.quote(base)} {shlex.quote(base)}", f"cd {shlex.quote(base)}",
@@ -75,7 +75,7 @@ def command(words, binds=(), cwd="/", environment=None):
               "exec chroot . env -i " + " ".join(shlex.quote(word) for word in [
                   *(f"{name}={value}" for name, value in _environment(environment).items()),
                   "sh", "-c", f"cd {shlex.quote(cwd)} && exec {shlex.join(map(str, words))}"])]
-    return machine.namespace() + ["sh", "-c", "\n".join(lines)]
+    return ["setpriv", "--pdeathsig", "KILL", *machine.namespace(), "sh", "-c", "\n".join(lines)]
 
 
 def _environment(extra):
@@ -98,5 +98,5 @@ def ask(words, binds=(), cwd="/"):
 
 
 def start(words, binds=(), **options):
-    """Start `words` inside the root and return the running process; it ends with the thread that started it."""
-    return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command(words, binds)], **options)
+    """Start `words` inside the root and return the running process."""
+    return subprocess.Popen(command(words, binds), **options)

@@ -13,7 +13,7 @@ from settings import LOG, SEEN
 TEST_SECONDS = {"amd": 240, "intel": 60, "amd-bochs": 60}
 """Seconds of the host's clock: one of Bochs' takes 4 to 8 of ours."""
 
-TOO_SLOW = {"set_memory_region_test": "takes more than 20 minutes in Bochs"}
+TOO_SLOW = {}
 """What is skipped in Bochs, and why."""
 
 LEG_SECONDS = {"amd": 1800, "intel": 3000, "amd-bochs": 3000}
