@@ -24,11 +24,11 @@ for module in $(cat /modules/order); do insmod /modules/$module || echo "insmod 
 {root}
 mount -t tmpfs over /over
 mkdir /over/up /over/work
-mount -t overlay -o lowerdir=/lower,upperdir=/over/up,workdir=/over/work root /root || exec sh
-mount --move /dev /root/dev
-cp /job /root/run/kvmi-job
-cp /agent.py /root/run/kvmi-agent.py
-exec switch_root /root /usr/bin/python3 -S -B /run/kvmi-agent.py
+mount -t overlay -o lowerdir=/lower,upperdir=/over/up,workdir=/over/work root /host || exec sh
+mount --move /dev /host/dev
+cp /job /host/run/kvmi-job
+cp /agent.py /host/run/kvmi-agent.py
+exec switch_root /host /usr/bin/python3 -S -B /run/kvmi-agent.py
 """
 
 
@@ -60,7 +60,7 @@ def base(names, root_lines, folder=None):
     """The part of the archive that is the same for each boot; `folder` holds the kernel's modules."""
     folder = folder or kernel_packages.modules_folder()
     archive = Archive()
-    for name in ("bin", "dev", "lower", "over", "root", "modules"):
+    for name in ("bin", "dev", "lower", "over", "host", "modules"):
         archive.folder(name)
     archive.file("bin/busybox", (debian_root.root().get() / "usr/bin/busybox").read_bytes(), 0o755)
     archive.file("init", INIT.format(root=root_lines.strip()).encode(), 0o755)
