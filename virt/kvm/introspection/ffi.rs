@@ -47,6 +47,16 @@ fn errno(result: Result) -> c_int {
     }
 }
 
+/// Calls `f` with the door of a VM; `EPERM`: it has none.
+///
+/// # Safety
+///
+/// See [`door()`].
+unsafe fn at_door(kvm: *mut glue::kvm, f: impl FnOnce(&Door) -> Result) -> c_int {
+    // SAFETY: As required.
+    errno(unsafe { door(kvm) }.ok_or(EPERM).and_then(f))
+}
+
 /// # Safety
 ///
 /// `kvm` is a VM that is being created.
@@ -140,9 +150,7 @@ unsafe extern "C" fn kvmi_rs_hook(
     foreign: bool,
 ) -> c_int {
     // SAFETY: As required.
-    let (door, hook) = unsafe { (door(kvm), &*hook) };
-
-    errno(door.ok_or(EPERM).and_then(|door| door.hook(hook, foreign)))
+    unsafe { at_door(kvm, |door| door.hook(&*hook, foreign)) }
 }
 
 /// # Safety
@@ -151,9 +159,7 @@ unsafe extern "C" fn kvmi_rs_hook(
 #[no_mangle]
 unsafe extern "C" fn kvmi_rs_unhook(kvm: *mut glue::kvm, foreign: bool) -> c_int {
     // SAFETY: As required.
-    let door = unsafe { door(kvm) };
-
-    errno(door.ok_or(EPERM).and_then(|door| door.unhook(foreign)))
+    unsafe { at_door(kvm, |door| door.unhook(foreign)) }
 }
 
 /// # Safety
@@ -166,12 +172,7 @@ unsafe extern "C" fn kvmi_rs_allow_command(
     foreign: bool,
 ) -> c_int {
     // SAFETY: As required.
-    let (door, feature) = unsafe { (door(kvm), &*feature) };
-
-    errno(
-        door.ok_or(EPERM)
-            .and_then(|door| door.allow_command(feature, foreign)),
-    )
+    unsafe { at_door(kvm, |door| door.allow_command(&*feature, foreign)) }
 }
 
 /// # Safety
@@ -184,12 +185,7 @@ unsafe extern "C" fn kvmi_rs_allow_event(
     foreign: bool,
 ) -> c_int {
     // SAFETY: As required.
-    let (door, feature) = unsafe { (door(kvm), &*feature) };
-
-    errno(
-        door.ok_or(EPERM)
-            .and_then(|door| door.allow_event(feature, foreign)),
-    )
+    unsafe { at_door(kvm, |door| door.allow_event(&*feature, foreign)) }
 }
 
 /// # Safety
@@ -198,9 +194,7 @@ unsafe extern "C" fn kvmi_rs_allow_event(
 #[no_mangle]
 unsafe extern "C" fn kvmi_rs_preunhook(kvm: *mut glue::kvm) -> c_int {
     // SAFETY: As required.
-    let door = unsafe { door(kvm) };
-
-    errno(door.ok_or(EPERM).and_then(Door::preunhook))
+    unsafe { at_door(kvm, Door::preunhook) }
 }
 
 /// # Safety

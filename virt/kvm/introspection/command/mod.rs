@@ -6,7 +6,7 @@ mod vcpu;
 mod vm;
 
 use super::{
-    permission::bits,
+    permission::{bits, IdSet},
     session::{Runner, Session},
     sys::{
         glue::*,
@@ -24,14 +24,7 @@ pub(crate) trait VmCommand {
     /// What it asks.
     type Request: Request;
 
-    /// `size` is what the tool sent, `rest` what lies behind the request.
-    fn run(
-        session: &Session,
-        request: &Self::Request,
-        size: usize,
-        rest: &[u8],
-        runner: &Runner,
-    ) -> Result<Payload, Failure>;
+    fn run(call: &Call<'_, Self::Request>, runner: &Runner) -> Result<Payload, Failure>;
 }
 
 /// A command of a vCPU: run by its own thread.
@@ -41,15 +34,64 @@ pub(crate) trait VcpuCommand {
     /// What it asks, behind the header that names the vCPU.
     type Request: Request;
 
-    /// `size` is what the tool sent behind that header, `rest` what lies behind the request.
     fn run(
-        session: &Session,
-        request: &Self::Request,
-        size: usize,
-        rest: &[u8],
+        call: &Call<'_, Self::Request>,
         me: &Vcpu,
         here: &RunningVcpu<'_>,
     ) -> Result<Payload, Failure>;
+}
+
+/// One command as it was sent.
+pub(crate) struct Call<'a, R> {
+    session: &'a Session,
+    request: R,
+    /// How many bytes came, the header that names a vCPU apart.
+    size: usize,
+    /// What lies behind the request.
+    rest: &'a [u8],
+}
+
+impl<'a, R: Request> Call<'a, R> {
+    fn new(session: &'a Session, body: &'a [u8]) -> Self {
+        let (request, rest) = wire::request::<R>(body);
+
+        Self {
+            session,
+            request,
+            size: body.len(),
+            rest,
+        }
+    }
+
+    /// Padding that is not zero is `EINVAL`.
+    fn check_padding(&self) -> Result<(), Code> {
+        if self.request.padding_is_zero() {
+            Ok(())
+        } else {
+            Err(Code::EINVAL)
+        }
+    }
+}
+
+/// Enables or disables an event in `set`.  `EINVAL`: flag, not an event of the kind; `EPERM`:
+/// disallowed.
+fn switch(
+    session: &Session,
+    set: &IdSet,
+    known: bool,
+    id: u16,
+    enable: u8,
+) -> Result<Payload, Failure> {
+    let enable = wire::flag(enable)?;
+
+    if !known {
+        return Err(Code::EINVAL.into());
+    }
+    if !session.events.contains(id) {
+        return Err(Code::EPERM.into());
+    }
+    set.set(id, enable);
+    Ok(Payload::new())
 }
 
 type VmEntry = fn(&Session, &[u8], &Runner) -> Result<Payload, Failure>;
@@ -65,9 +107,7 @@ fn run_vm<C: VmCommand>(
     body: &[u8],
     runner: &Runner,
 ) -> Result<Payload, Failure> {
-    let (request, rest) = wire::request::<C::Request>(body);
-
-    C::run(session, &request, body.len(), rest, runner)
+    C::run(&Call::new(session, body), runner)
 }
 
 fn run_vcpu<C: VcpuCommand>(
@@ -76,9 +116,7 @@ fn run_vcpu<C: VcpuCommand>(
     me: &Vcpu,
     here: &RunningVcpu<'_>,
 ) -> Result<Payload, Failure> {
-    let (request, rest) = wire::request::<C::Request>(body);
-
-    C::run(session, &request, body.len(), rest, me, here)
+    C::run(&Call::new(session, body), me, here)
 }
 
 macro_rules! commands {
@@ -172,9 +210,7 @@ pub(crate) fn dispatch(
     let id = message.header.id;
 
     if u32::from(id) == KVMI_VCPU_EVENT {
-        let vcpu = addressed(session, &message.body)?;
-
-        return event_reply(session, message, &vcpu);
+        return event_reply(session, message);
     }
 
     let entry = find(id).ok_or(Code::ENOSYS)?;
@@ -197,12 +233,14 @@ pub(crate) fn dispatch(
     }
 }
 
-/// The answer to an event.  What is wrong with it ends the session.
-fn event_reply(session: &Session, message: &Message, vcpu: &Vcpu) -> Result<Done, Failure> {
+/// The answer to an event.  What is wrong with it ends the session; what is wrong with the header
+/// that names the vCPU is answered, as for a command.
+fn event_reply(session: &Session, message: &Message) -> Result<Done, Failure> {
     let body = message
         .body
         .get(core::mem::size_of::<kvmi_vcpu_hdr>()..)
-        .unwrap_or(&[]);
+        .ok_or(Failure::Protocol)?;
+    let vcpu = addressed(session, &message.body)?;
     let (reply, _) = wire::request::<kvmi_vcpu_event_reply>(body);
 
     // No event of this build has a reply of its own.

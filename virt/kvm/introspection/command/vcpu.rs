@@ -2,13 +2,12 @@
 
 //! Commands of a vCPU, `Documentation/virt/kvm/kvmi.rst`.
 
-use super::VcpuCommand;
+use super::{switch, Call, VcpuCommand};
 use crate::{
     event,
-    session::Session,
     sys::{glue::*, kvm::RunningVcpu},
     vcpu::Vcpu,
-    wire::{flag, payload, Code, Failure, Payload, Request, MAX_PAYLOAD},
+    wire::{payload, Code, Failure, Payload, MAX_PAYLOAD},
 };
 use core::mem::size_of;
 use kernel::prelude::*;
@@ -22,10 +21,7 @@ impl VcpuCommand for GetInfo {
     type Request = ();
 
     fn run(
-        _: &Session,
-        (): &(),
-        _: usize,
-        _: &[u8],
+        _: &Call<'_, Self::Request>,
         _: &Vcpu,
         here: &RunningVcpu<'_>,
     ) -> Result<Payload, Failure> {
@@ -44,23 +40,20 @@ impl VcpuCommand for ControlEvents {
     type Request = kvmi_vcpu_control_events;
 
     fn run(
-        session: &Session,
-        request: &Self::Request,
-        _: usize,
-        _: &[u8],
+        call: &Call<'_, Self::Request>,
         me: &Vcpu,
         _: &RunningVcpu<'_>,
     ) -> Result<Payload, Failure> {
-        let enable = flag(request.enable)?;
+        let id = call.request.event_id;
 
-        if !request.padding_is_zero() || !event::is_vcpu_event(request.event_id) {
-            return Err(Code::EINVAL.into());
-        }
-        if !session.events.contains(request.event_id) {
-            return Err(Code::EPERM.into());
-        }
-        me.events.set(request.event_id, enable);
-        Ok(Payload::new())
+        call.check_padding()?;
+        switch(
+            call.session,
+            &me.events,
+            event::is_vcpu_event(id),
+            id,
+            call.request.enable,
+        )
     }
 }
 
@@ -73,22 +66,21 @@ impl VcpuCommand for GetRegisters {
     type Request = kvmi_vcpu_get_registers;
 
     fn run(
-        _: &Session,
-        request: &Self::Request,
-        size: usize,
-        rest: &[u8],
+        call: &Call<'_, Self::Request>,
         _: &Vcpu,
         here: &RunningVcpu<'_>,
     ) -> Result<Payload, Failure> {
-        let count = usize::from(request.nmsrs);
+        let count = usize::from(call.request.nmsrs);
         let room = MAX_PAYLOAD
             .saturating_sub(size_of::<kvmi_error_code>())
             .saturating_sub(size_of::<kvmi_vcpu_get_registers_reply>());
 
-        if size < size_of::<kvmi_vcpu_get_registers>() || !request.padding_is_zero() {
+        call.check_padding()?;
+        if call.size < size_of::<kvmi_vcpu_get_registers>() {
             return Err(Code::EINVAL.into());
         }
-        let indexes = rest
+        let indexes = call
+            .rest
             .get(..count.saturating_mul(size_of::<u32>()))
             .ok_or(Code::EINVAL)?;
         if count.saturating_mul(size_of::<kvm_msr_entry>()) > room {
@@ -101,7 +93,7 @@ impl VcpuCommand for GetRegisters {
                 padding: 0,
                 regs: here.regs(),
                 sregs: here.sregs(),
-                msrs_nmsrs: request.nmsrs.into(),
+                msrs_nmsrs: call.request.nmsrs.into(),
                 msrs_pad: 0,
             },
             GFP_KERNEL_ACCOUNT,
@@ -131,19 +123,16 @@ impl VcpuCommand for SetRegisters {
     type Request = kvm_regs;
 
     fn run(
-        _: &Session,
-        request: &Self::Request,
-        size: usize,
-        _: &[u8],
+        call: &Call<'_, Self::Request>,
         me: &Vcpu,
         here: &RunningVcpu<'_>,
     ) -> Result<Payload, Failure> {
-        if size < size_of::<kvm_regs>() {
+        if call.size < size_of::<kvm_regs>() {
             return Err(Code::EINVAL.into());
         }
         me.stopped(here)
             .ok_or(Code::EOPNOTSUPP)?
-            .set_registers(*request);
+            .set_registers(call.request);
         Ok(Payload::new())
     }
 }
@@ -156,15 +145,12 @@ impl VcpuCommand for GetCpuid {
     type Request = kvmi_vcpu_get_cpuid;
 
     fn run(
-        _: &Session,
-        request: &Self::Request,
-        _: usize,
-        _: &[u8],
+        call: &Call<'_, Self::Request>,
         _: &Vcpu,
         here: &RunningVcpu<'_>,
     ) -> Result<Payload, Failure> {
         let leaf = here
-            .cpuid(request.function, request.index)
+            .cpuid(call.request.function, call.request.index)
             .ok_or(Code::ENOENT)?;
 
         payload(&leaf)
@@ -179,14 +165,12 @@ impl VcpuCommand for GetXcr {
     type Request = kvmi_vcpu_get_xcr;
 
     fn run(
-        _: &Session,
-        request: &Self::Request,
-        _: usize,
-        _: &[u8],
+        call: &Call<'_, Self::Request>,
         _: &Vcpu,
         here: &RunningVcpu<'_>,
     ) -> Result<Payload, Failure> {
-        if !request.padding_is_zero() || request.xcr != 0 {
+        call.check_padding()?;
+        if call.request.xcr != 0 {
             return Err(Code::EINVAL.into());
         }
         payload(&kvmi_vcpu_get_xcr_reply { value: here.xcr0() })
@@ -201,15 +185,12 @@ impl VcpuCommand for TranslateGva {
     type Request = kvmi_vcpu_translate_gva;
 
     fn run(
-        _: &Session,
-        request: &Self::Request,
-        _: usize,
-        _: &[u8],
+        call: &Call<'_, Self::Request>,
         _: &Vcpu,
         here: &RunningVcpu<'_>,
     ) -> Result<Payload, Failure> {
         payload(&kvmi_vcpu_translate_gva_reply {
-            gpa: here.translate(request.gva),
+            gpa: here.translate(call.request.gva),
         })
     }
 }

@@ -2,15 +2,15 @@
 
 //! Commands of the VM, `Documentation/virt/kvm/kvmi.rst`.
 
-use super::{is_known, VmCommand};
+use super::{is_known, switch, Call, VmCommand};
 use crate::{
     event,
-    session::{Runner, Session},
+    session::Runner,
     sys::{
         glue::*,
         kvm::{GuestPhysical, VcpuIndex},
     },
-    wire::{flag, payload, Code, Failure, Payload, Request},
+    wire::{flag, payload, Code, Failure, Payload},
 };
 use core::mem::size_of;
 use kernel::{prelude::*, sync::atomic::Relaxed};
@@ -26,7 +26,7 @@ impl VmCommand for GetVersion {
     const ID: u16 = KVMI_GET_VERSION as u16;
     type Request = ();
 
-    fn run(_: &Session, (): &(), _: usize, _: &[u8], _: &Runner) -> Result<Payload, Failure> {
+    fn run(_: &Call<'_, ()>, _: &Runner) -> Result<Payload, Failure> {
         let mut reply = kvmi_get_version_reply::new_zeroed();
 
         reply.version = KVMI_VERSION;
@@ -42,17 +42,11 @@ impl VmCommand for CheckCommand {
     const ID: u16 = KVMI_VM_CHECK_COMMAND as u16;
     type Request = kvmi_vm_check_command;
 
-    fn run(
-        session: &Session,
-        request: &Self::Request,
-        _: usize,
-        _: &[u8],
-        _: &Runner,
-    ) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Result<Payload, Failure> {
+        call.check_padding()?;
         check(
-            request.padding_is_zero(),
-            is_known(request.id),
-            session.commands.contains(request.id),
+            is_known(call.request.id),
+            call.session.commands.contains(call.request.id),
         )
     }
 }
@@ -64,25 +58,17 @@ impl VmCommand for CheckEvent {
     const ID: u16 = KVMI_VM_CHECK_EVENT as u16;
     type Request = kvmi_vm_check_event;
 
-    fn run(
-        session: &Session,
-        request: &Self::Request,
-        _: usize,
-        _: &[u8],
-        _: &Runner,
-    ) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Result<Payload, Failure> {
+        call.check_padding()?;
         check(
-            request.padding_is_zero(),
-            event::is_known(request.id),
-            session.events.contains(request.id),
+            event::is_known(call.request.id),
+            call.session.events.contains(call.request.id),
         )
     }
 }
 
-fn check(padding: bool, known: bool, allowed: bool) -> Result<Payload, Failure> {
-    if !padding {
-        Err(Code::EINVAL.into())
-    } else if !known {
+fn check(known: bool, allowed: bool) -> Result<Payload, Failure> {
+    if !known {
         Err(Code::ENOENT.into())
     } else if !allowed {
         Err(Code::EPERM.into())
@@ -98,10 +84,10 @@ impl VmCommand for GetInfo {
     const ID: u16 = KVMI_VM_GET_INFO as u16;
     type Request = ();
 
-    fn run(session: &Session, (): &(), _: usize, _: &[u8], _: &Runner) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, ()>, _: &Runner) -> Result<Payload, Failure> {
         let mut reply = kvmi_vm_get_info_reply::new_zeroed();
 
-        reply.vcpu_count = session.vm.vcpu_count();
+        reply.vcpu_count = call.session.vm.vcpu_count();
         payload(&reply)
     }
 }
@@ -113,23 +99,17 @@ impl VmCommand for ControlEvents {
     const ID: u16 = KVMI_VM_CONTROL_EVENTS as u16;
     type Request = kvmi_vm_control_events;
 
-    fn run(
-        session: &Session,
-        request: &Self::Request,
-        _: usize,
-        _: &[u8],
-        _: &Runner,
-    ) -> Result<Payload, Failure> {
-        let enable = flag(request.enable)?;
+    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Result<Payload, Failure> {
+        let id = call.request.event_id;
 
-        if !request.padding_is_zero() || !event::is_vm_event(request.event_id) {
-            return Err(Code::EINVAL.into());
-        }
-        if !session.events.contains(request.event_id) {
-            return Err(Code::EPERM.into());
-        }
-        session.vm_events.set(request.event_id, enable);
-        Ok(Payload::new())
+        call.check_padding()?;
+        switch(
+            call.session,
+            &call.session.vm_events,
+            event::is_vm_event(id),
+            id,
+            call.request.enable,
+        )
     }
 }
 
@@ -152,21 +132,14 @@ impl VmCommand for ReadPhysical {
     const ID: u16 = KVMI_VM_READ_PHYSICAL as u16;
     type Request = kvmi_vm_read_physical;
 
-    fn run(
-        session: &Session,
-        request: &Self::Request,
-        _: usize,
-        _: &[u8],
-        runner: &Runner,
-    ) -> Result<Payload, Failure> {
-        let (gpa, size) = range(request.gpa, request.size)?;
+    fn run(call: &Call<'_, Self::Request>, runner: &Runner) -> Result<Payload, Failure> {
+        let (gpa, size) = range(call.request.gpa, call.request.size)?;
 
-        if !request.padding_is_zero() {
-            return Err(Code::EINVAL.into());
-        }
+        call.check_padding()?;
         let mut bytes = Payload::from_elem(0, size, GFP_KERNEL_ACCOUNT)?;
 
-        session.reach(runner, || session.vm.read(gpa, &mut bytes))?;
+        call.session
+            .reach(runner, || call.session.vm.read(gpa, &mut bytes))?;
         Ok(bytes)
     }
 }
@@ -179,23 +152,17 @@ impl VmCommand for WritePhysical {
     const ID: u16 = KVMI_VM_WRITE_PHYSICAL as u16;
     type Request = kvmi_vm_write_physical;
 
-    fn run(
-        session: &Session,
-        request: &Self::Request,
-        size: usize,
-        rest: &[u8],
-        runner: &Runner,
-    ) -> Result<Payload, Failure> {
-        let data = rest
-            .get(..usize::from(request.size))
-            .filter(|_| size >= size_of::<kvmi_vm_write_physical>())
+    fn run(call: &Call<'_, Self::Request>, runner: &Runner) -> Result<Payload, Failure> {
+        let data = call
+            .rest
+            .get(..usize::from(call.request.size))
+            .filter(|_| call.size >= size_of::<kvmi_vm_write_physical>())
             .ok_or(Failure::Protocol)?;
-        let (gpa, _) = range(request.gpa, request.size)?;
+        let (gpa, _) = range(call.request.gpa, call.request.size)?;
 
-        if !request.padding_is_zero() {
-            return Err(Code::EINVAL.into());
-        }
-        session.reach(runner, || session.vm.write(gpa, data))?;
+        call.check_padding()?;
+        call.session
+            .reach(runner, || call.session.vm.write(gpa, data))?;
         Ok(Payload::new())
     }
 }
@@ -208,28 +175,23 @@ impl VmCommand for PauseVcpu {
     const ID: u16 = KVMI_VM_PAUSE_VCPU as u16;
     type Request = kvmi_vm_pause_vcpu;
 
-    fn run(
-        session: &Session,
-        request: &Self::Request,
-        _: usize,
-        _: &[u8],
-        _: &Runner,
-    ) -> Result<Payload, Failure> {
-        let wait = flag(request.wait)?;
+    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Result<Payload, Failure> {
+        let wait = flag(call.request.wait)?;
 
-        if !request.padding_is_zero() {
-            return Err(Code::EINVAL.into());
-        }
-        if !session.events.contains(KVMI_VCPU_EVENT_PAUSE as u16) {
+        call.check_padding()?;
+        if !call.session.events.contains(KVMI_VCPU_EVENT_PAUSE as u16) {
             return Err(Code::EPERM.into());
         }
-        if u32::from(request.vcpu) >= session.vm.vcpu_count() {
+        if u32::from(call.request.vcpu) >= call.session.vm.vcpu_count() {
             return Err(Code::EINVAL.into());
         }
-        let vcpu = session.vcpu(VcpuIndex(request.vcpu)).ok_or(Code::EAGAIN)?;
+        let vcpu = call
+            .session
+            .vcpu(VcpuIndex(call.request.vcpu))
+            .ok_or(Code::EAGAIN)?;
 
         vcpu.push_pause()?;
-        session.vm.kick(vcpu.index, wait);
+        call.session.vm.kick(vcpu.index, wait);
         Ok(Payload::new())
     }
 }
@@ -241,19 +203,11 @@ impl VmCommand for ControlCleanup {
     const ID: u16 = KVMI_VM_CONTROL_CLEANUP as u16;
     type Request = kvmi_vm_control_cleanup;
 
-    fn run(
-        session: &Session,
-        request: &Self::Request,
-        _: usize,
-        _: &[u8],
-        _: &Runner,
-    ) -> Result<Payload, Failure> {
-        let enable = flag(request.enable)?;
+    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Result<Payload, Failure> {
+        let enable = flag(call.request.enable)?;
 
-        if !request.padding_is_zero() {
-            return Err(Code::EINVAL.into());
-        }
-        session.cleanup.store(enable, Relaxed);
+        call.check_padding()?;
+        call.session.cleanup.store(enable, Relaxed);
         Ok(Payload::new())
     }
 }
@@ -265,8 +219,8 @@ impl VmCommand for GetMaxGfn {
     const ID: u16 = KVMI_VM_GET_MAX_GFN as u16;
     type Request = ();
 
-    fn run(session: &Session, (): &(), _: usize, _: &[u8], _: &Runner) -> Result<Payload, Failure> {
-        let gfn = session.vm.max_gfn().ok_or(Code::ENOENT)?;
+    fn run(call: &Call<'_, ()>, _: &Runner) -> Result<Payload, Failure> {
+        let gfn = call.session.vm.max_gfn().ok_or(Code::ENOENT)?;
 
         payload(&kvmi_vm_get_max_gfn_reply { gfn })
     }
