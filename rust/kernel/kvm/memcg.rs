@@ -45,6 +45,14 @@ impl Memcg {
     }
 }
 
+impl Clone for Memcg {
+    fn clone(&self) -> Self {
+        // SAFETY: By the type invariant.
+        // INVARIANT: The call takes a reference for us.
+        Self(unsafe { glue::kvmi_memcg_get(self.0) })
+    }
+}
+
 impl Drop for Memcg {
     fn drop(&mut self) {
         // SAFETY: By the type invariant.

@@ -12,6 +12,12 @@ use zerocopy::FromZeros;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct VcpuIndex(pub(crate) u16);
 
+/// The index, if it is below `size`, for speculation too.
+pub(crate) fn clamp(index: usize, size: usize) -> Option<usize> {
+    // SAFETY: No requirements.
+    (index < size).then(|| unsafe { glue::kvmi_index_nospec(index, size) })
+}
+
 /// A vCPU in the hands of its own thread, inside `KVM_RUN` and outside of the guest.
 ///
 /// # Invariants

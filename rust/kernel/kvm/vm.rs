@@ -134,6 +134,12 @@ impl Vm {
         unsafe { glue::kvmi_trace_event_reply(self.as_ptr(), vcpu, event, seq, action) }
     }
 
+    /// Has it an address space still?  A full barrier.
+    pub(crate) fn has_mm(&self) -> bool {
+        // SAFETY: See `pid()`.
+        unsafe { glue::kvmi_vm_has_mm(self.as_ptr()) }
+    }
+
     /// The memory cgroup that pays for the VM.
     pub(crate) fn memcg(&self) -> Memcg {
         // SAFETY: See `pid()`; the call returns a reference.

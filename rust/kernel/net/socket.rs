@@ -66,6 +66,12 @@ impl Connection {
         unsafe { glue::kvmi_conn_has_data(self.0.as_ptr()) }
     }
 
+    /// Has the peer closed its end?
+    pub(crate) fn hung_up(&self) -> bool {
+        // SAFETY: See `writable()`.
+        unsafe { glue::kvmi_conn_hung_up(self.0.as_ptr()) }
+    }
+
     /// Notes whether there may be something to receive; a full barrier.
     pub(crate) fn set_readable(&self, readable: bool) {
         // SAFETY: See `writable()`.

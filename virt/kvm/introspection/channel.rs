@@ -260,6 +260,13 @@ impl Channel {
         self.conn.wait_thread(|| self.is_dead(), milliseconds);
     }
 
+    /// Has the tool closed its end?  Says nothing of what it sent before.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        let _file_stays = self.outbox.lock();
+
+        self.conn.hung_up()
+    }
+
     /// Lets the thread look at its state.
     pub(crate) fn wake_thread(&self) {
         self.conn.wake_thread();
@@ -297,11 +304,8 @@ impl Reader<'_> {
         }
 
         loop {
-            let (start, end) = (inbox.start, inbox.end);
-            let bytes = inbox.bytes.get(start..end).unwrap_or(&[]);
-
-            if let Parsed::Message(message, taken) = wire::parse(bytes)? {
-                inbox.start = start.saturating_add(taken);
+            if let Parsed::Message(message, taken) = wire::parse(inbox.received())? {
+                inbox.start = inbox.start.saturating_add(taken);
                 return Ok(Some(message));
             }
             if !inbox.fill(&channel.conn)? {
@@ -323,7 +327,7 @@ impl Drop for Reader<'_> {
     fn drop(&mut self) {
         let inbox = self.0.inbox.lock();
 
-        if inbox.has_message() {
+        if wire::is_ready(inbox.received()) {
             self.0.conn.set_readable(true);
         }
         drop(inbox);
@@ -334,12 +338,9 @@ impl Drop for Reader<'_> {
 }
 
 impl Inbox {
-    fn has_message(&self) -> bool {
-        let bytes = self.bytes.get(self.start..self.end).unwrap_or(&[]);
-
-        bytes.first_chunk::<4>().is_some_and(|head| {
-            bytes.len() >= wire::HEADER + usize::from(u16::from_ne_bytes([head[2], head[3]]))
-        })
+    /// What was received and not yet parsed.
+    fn received(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or(&[])
     }
 
     /// Receives more behind what is there.  `false`: nothing came.

@@ -309,6 +309,13 @@ bool kvmi_conn_has_data(struct kvmi_conn *conn)
 	       (vfs_poll(conn->file, NULL) & (EPOLLIN | EPOLLHUP | EPOLLERR));
 }
 
+/* Is nobody at the other end any more? */
+bool kvmi_conn_hung_up(struct kvmi_conn *conn)
+{
+	return conn->file &&
+	       (vfs_poll(conn->file, NULL) & (EPOLLHUP | EPOLLERR));
+}
+
 void kvmi_conn_set_readable(struct kvmi_conn *conn, bool readable)
 {
 	/* Pairs with the barrier of those who check it before they sleep. */

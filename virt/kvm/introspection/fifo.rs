@@ -4,12 +4,13 @@
 
 use kernel::prelude::*;
 
-/// First in, first out, on one vector.
+/// First in, first out, on one vector, which may grow beyond what the page allocator has in one
+/// piece.
 ///
 /// What was taken leaves a hole at the front; the vector is emptied when the last one goes, and
 /// compacted when half of it is holes, so that a push costs constant time on the average.
 pub(crate) struct Fifo<T> {
-    items: KVec<Option<T>>,
+    items: KVVec<Option<T>>,
     head: usize,
 }
 
@@ -17,7 +18,7 @@ impl<T> Fifo<T> {
     /// Makes an empty queue.
     pub(crate) const fn new() -> Self {
         Self {
-            items: KVec::new(),
+            items: KVVec::new(),
             head: 0,
         }
     }
@@ -73,7 +74,7 @@ impl<T> Fifo<T> {
 
     /// Drops them all, and the memory.
     pub(crate) fn clear(&mut self) {
-        self.items = KVec::new();
+        self.items = KVVec::new();
         self.head = 0;
     }
 }

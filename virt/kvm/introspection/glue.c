@@ -12,6 +12,7 @@
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/pid_namespace.h>
 #include <linux/proc_fs.h>
 #include <linux/sched/mm.h>
@@ -139,11 +140,11 @@ long __kvmi_vm_ioctl(struct file *filp, unsigned int ioctl, unsigned long arg)
 	struct kvm *kvm = filp->private_data;
 	bool foreign = kvm->mm != current->mm;
 
-	if (kvm->vm_dead)
-		return -EIO;
-
 	if (foreign && !ns_capable(filp->f_cred->user_ns, CAP_SYS_PTRACE))
 		return -EPERM;
+
+	if (kvm->vm_dead)
+		return -EIO;
 
 	switch (ioctl) {
 	case KVM_INTROSPECTION_HOOK:
@@ -212,6 +213,11 @@ void kvmi_log_hook(struct kvm *kvm, const struct kvmi_hooker *hooker)
 	pr_info_ratelimited("kvmi: VM of process %d is introspected by process %d (%s)\n",
 			    kvm->userspace_pid, pid_nr(hooker->pid),
 			    hooker->comm);
+}
+
+size_t kvmi_index_nospec(size_t index, size_t size)
+{
+	return array_index_nospec(index, size);
 }
 
 void kvmi_vm_set_private(struct kvm *kvm, void *private)
@@ -365,9 +371,26 @@ out:
 	return r;
 }
 
+/*
+ * Has the VM an address space still?  The notifier that ends a session runs
+ * after the last user has gone: whoever published a session before asking is
+ * either told here or found by it.
+ */
+bool kvmi_vm_has_mm(struct kvm *kvm)
+{
+	smp_mb();
+	return atomic_read(&kvm->mm->mm_users);
+}
+
 struct mem_cgroup *kvmi_vm_memcg(struct kvm *kvm)
 {
 	return get_mem_cgroup_from_mm(kvm->mm);
+}
+
+/* The caller has a reference already, so that there is always another. */
+struct mem_cgroup *kvmi_memcg_get(struct mem_cgroup *memcg)
+{
+	return mem_cgroup_tryget(memcg) ? memcg : NULL;
 }
 
 struct mem_cgroup *kvmi_memcg_enter(struct mem_cgroup *memcg)

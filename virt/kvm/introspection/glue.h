@@ -56,6 +56,7 @@ long kvmi_conn_recv(struct kvmi_conn *conn, void *buf, size_t len);
 long kvmi_conn_send(struct kvmi_conn *conn, const void *buf, size_t len);
 bool kvmi_conn_writable(struct kvmi_conn *conn);
 bool kvmi_conn_has_data(struct kvmi_conn *conn);
+bool kvmi_conn_hung_up(struct kvmi_conn *conn);
 void kvmi_conn_set_readable(struct kvmi_conn *conn, bool readable);
 bool kvmi_conn_is_readable(struct kvmi_conn *conn);
 bool kvmi_conn_take_writable(struct kvmi_conn *conn);
@@ -80,6 +81,9 @@ struct task_struct *kvmi_thread_start(int (*fn)(void *data), void *data,
 void kvmi_thread_stop(struct task_struct *thread);
 bool kvmi_thread_should_stop(void);
 
+/* Speculation, too, keeps an index below its limit. */
+size_t kvmi_index_nospec(size_t index, size_t size);
+
 /* The VM. */
 void kvmi_vm_set_private(struct kvm *kvm, void *private);
 void *kvmi_vm_private(struct kvm *kvm);
@@ -91,7 +95,9 @@ bool kvmi_vm_needs_vcpu_to_write(struct kvm *kvm);
 int kvmi_vm_access(struct kvm *kvm, __u64 gpa, void *buf, size_t len,
 		   bool write);
 void kvmi_vm_kick(struct kvm *kvm, __u32 vcpu, bool wait);
+bool kvmi_vm_has_mm(struct kvm *kvm);
 struct mem_cgroup *kvmi_vm_memcg(struct kvm *kvm);
+struct mem_cgroup *kvmi_memcg_get(struct mem_cgroup *memcg);
 struct mem_cgroup *kvmi_memcg_enter(struct mem_cgroup *memcg);
 void kvmi_memcg_leave(struct mem_cgroup *old);
 void kvmi_memcg_put(struct mem_cgroup *memcg);

@@ -75,6 +75,7 @@ impl Door {
     /// - `EOPNOTSUPP`: a protected VM, or a family of sockets that is not supported.
     /// - `EEXIST`: an active session.
     /// - `EBUSY`: the socket carries another session.
+    /// - `EIO`: the VM's address space is gone.
     pub(crate) fn hook(&self, hook: &kvm_introspection_hook, foreign: bool) -> Result {
         if hook.padding != 0 {
             return Err(EINVAL);
@@ -90,9 +91,13 @@ impl Door {
             return Err(EEXIST);
         }
 
+        if !self.vm.has_mm() {
+            return Err(EIO);
+        }
+
         let conn = Connection::open(hook.fd)?;
         let hooker = Hooker::current(&hook.uuid, foreign);
-        let session = Session::new(self.vm, conn, hooker)?;
+        let session = Session::new(self.vm, self.memcg.clone(), conn, hooker)?;
 
         self.bury();
         glue_in_use(true);
@@ -106,6 +111,12 @@ impl Door {
         // A vCPU that came between is picked up here; without memory it answers EAGAIN.
         let _ = session.add_vcpus();
         session.start();
+
+        // Whoever ended the address space meanwhile may not have seen the session.
+        if !self.vm.has_mm() {
+            self.bury();
+            return Err(EIO);
+        }
         Ok(())
     }
 
@@ -182,9 +193,11 @@ impl Door {
         Ok(())
     }
 
-    /// Tells the tool to leave.  `EFAULT`: not hooked; `ENOENT`: it did not ask to be told.
+    /// Tells the tool to leave.  `EFAULT`: not hooked; `ENOENT`: it did not ask to be told;
+    /// `EBUSY`: it does not read what it is told.
     pub(crate) fn preunhook(&self) -> Result {
         let _ioctl = self.ioctl.lock();
+        let _charge = self.memcg.charge();
 
         event::unhook(&*self.session().ok_or(EFAULT)?)
     }

@@ -17,7 +17,7 @@ use super::{
     sys::{
         glue,
         kthread::{self, KThread, ThreadBody},
-        kvm::{Hooker, Memcg, RunningVcpu, VcpuIndex, Vm},
+        kvm::{clamp, Hooker, Memcg, RunningVcpu, VcpuIndex, Vm},
         socket::Connection,
     },
     vcpu::{Job, Vcpu},
@@ -31,6 +31,9 @@ use kernel::{
         Arc, Mutex,
     },
 };
+
+/// How often a page is asked for: after 1, 2, 4, ... 64, 64 ... milliseconds.
+const PAGE_TRIES: u32 = 80;
 
 /// A hooked VM.
 #[pin_data]
@@ -76,7 +79,7 @@ pub(crate) enum Verdict {
 
 impl Session {
     /// Makes a session that does nothing until [`Session::start()`].
-    pub(crate) fn new(vm: Vm, conn: Connection, hooker: Hooker) -> Result<Arc<Self>> {
+    pub(crate) fn new(vm: Vm, memcg: Memcg, conn: Connection, hooker: Hooker) -> Result<Arc<Self>> {
         let session = Arc::pin_init(
             try_pin_init!(Self {
                 vm,
@@ -85,7 +88,7 @@ impl Session {
                 events: IdSet::new(0),
                 vm_events: IdSet::new(0),
                 cleanup: Atomic::new(true),
-                memcg: vm.memcg(),
+                memcg,
                 seq: Atomic::new(0),
                 started: Atomic::new(false),
                 channel <- Channel::new(conn),
@@ -124,7 +127,9 @@ impl Session {
 
     /// A vCPU, if it is known yet.
     pub(crate) fn vcpu(&self, index: VcpuIndex) -> Option<Arc<Vcpu>> {
-        self.vcpus.lock().get(usize::from(index.0)).cloned()
+        let vcpus = self.vcpus.lock();
+
+        vcpus.get(clamp(index.0.into(), vcpus.len())?).cloned()
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -316,13 +321,24 @@ impl Session {
         }
     }
 
-    /// Calls `access` until the page is there: only the thread waits, and not beyond the session.
+    /// Sends what can be sent, and revives those who waited for room.
+    fn tend(&self) {
+        if self.channel.has_unsent() && self.channel.flush().is_err() {
+            self.die();
+        }
+        if self.channel.take_room() {
+            self.revive_vcpus();
+        }
+    }
+
+    /// Calls `access` until the page is there.  Only the thread waits, about five seconds and not
+    /// beyond the session: then the tool may ask again (`EAGAIN`).
     pub(crate) fn reach(
         &self,
         runner: &Runner,
         mut access: impl FnMut() -> Result,
     ) -> Result<(), Failure> {
-        loop {
+        for tries in 0..PAGE_TRIES {
             match access() {
                 Ok(()) => return Ok(()),
                 Err(e) if e == EAGAIN => (),
@@ -332,11 +348,15 @@ impl Session {
             if let Runner::Vcpu = runner {
                 return Err(Failure::Later);
             }
-            if self.is_dead() || kthread::should_stop() {
+            // What was sent before must not wait for the page, and nobody reads that the tool is
+            // gone.
+            self.tend();
+            if self.is_dead() || self.channel.is_hung_up() || kthread::should_stop() {
                 return Err(Failure::Protocol);
             }
-            self.channel.pause_thread(1);
+            self.channel.pause_thread(1 << tries.min(6));
         }
+        Err(wire::Code::EAGAIN.into())
     }
 }
 
@@ -349,12 +369,7 @@ impl ThreadBody for Session {
             if kthread::should_stop() || self.is_dead() {
                 break;
             }
-            if self.channel.has_unsent() && self.channel.flush().is_err() {
-                self.die();
-            }
-            if self.channel.take_room() {
-                self.revive_vcpus();
-            }
+            self.tend();
             self.pump(&Runner::Thread, kthread::should_stop);
         }
 

@@ -117,12 +117,23 @@ pub(crate) enum Parsed {
     Incomplete,
 }
 
+/// The header at the head of `bytes`, how long a payload it announces, and what is behind it.
+fn announced(bytes: &[u8]) -> Option<(kvmi_msg_hdr, usize, &[u8])> {
+    let (header, rest) = kvmi_msg_hdr::read_from_prefix(bytes).ok()?;
+
+    Some((header, usize::from(header.size), rest))
+}
+
+/// Is there something at the head of `bytes` to be dealt with: a message, or what can be none?
+pub(crate) fn is_ready(bytes: &[u8]) -> bool {
+    announced(bytes).is_some_and(|(_, size, rest)| size > MAX_PAYLOAD || size <= rest.len())
+}
+
 /// Reads the message at the head of `bytes`.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Failure> {
-    let Ok((header, rest)) = kvmi_msg_hdr::read_from_prefix(bytes) else {
+    let Some((header, size, rest)) = announced(bytes) else {
         return Ok(Parsed::Incomplete);
     };
-    let size = usize::from(header.size);
 
     if size > MAX_PAYLOAD {
         return Err(Failure::Protocol);

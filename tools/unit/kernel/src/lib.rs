@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod prelude {
-    pub use super::{Error, Flags, KVec, GFP_KERNEL_ACCOUNT};
+    pub use super::{Error, Flags, KVVec, GFP_KERNEL_ACCOUNT};
 
     /// The kernel's `Result` has a default for both parameters.
     pub type Result<T = (), E = Error> = core::result::Result<T, E>;
@@ -24,9 +24,9 @@ pub const GFP_KERNEL_ACCOUNT: Flags = Flags;
 
 /// A vector whose growth takes flags and can fail.
 #[derive(Debug)]
-pub struct KVec<T>(Vec<T>);
+pub struct KVVec<T>(Vec<T>);
 
-impl<T> KVec<T> {
+impl<T> KVVec<T> {
     pub const fn new() -> Self {
         Self(Vec::new())
     }
@@ -49,7 +49,7 @@ impl<T> KVec<T> {
     }
 }
 
-impl<T> core::ops::Deref for KVec<T> {
+impl<T> core::ops::Deref for KVVec<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -57,7 +57,7 @@ impl<T> core::ops::Deref for KVec<T> {
     }
 }
 
-impl<T> core::ops::DerefMut for KVec<T> {
+impl<T> core::ops::DerefMut for KVVec<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut self.0
     }

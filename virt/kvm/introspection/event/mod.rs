@@ -95,12 +95,16 @@ fn event_header(event: u16) -> kvmi_event_hdr {
     }
 }
 
-/// Tells the tool to leave.  `ENOENT`: it did not ask to be told, or it is gone.
+/// Tells the tool to leave.  `ENOENT`: it did not ask to be told, or it is gone; `EBUSY`: it reads
+/// nothing, and was told often enough.
 pub(crate) fn unhook(session: &Session) -> Result {
     let id = KVMI_VM_EVENT_UNHOOK as u16;
 
     if session.is_dead() || !session.vm_events.contains(id) {
         return Err(ENOENT);
+    }
+    if session.channel.is_full() {
+        return Err(EBUSY);
     }
     let seq = session.next_seq();
 
@@ -114,23 +118,25 @@ pub(crate) fn unhook(session: &Session) -> Result {
         .map_err(|_| ENOENT)
 }
 
-/// Carries an answer out: first the registers, then the action.
+/// Carries an answer out: first the registers, then the action.  An action that the event does not
+/// allow ends the session, and nothing that the tool stored is applied.
 pub(crate) fn conclude<E: Event>(
     session: &Session,
     answer: &Answer,
     here: &RunningVcpu<'_>,
 ) -> Verdict {
-    if let Some(registers) = &answer.registers {
-        here.set_regs(registers);
-    }
-
-    match u32::from(answer.action) {
+    let verdict = match u32::from(answer.action) {
         KVMI_EVENT_ACTION_CONTINUE => Verdict::Continue,
         KVMI_EVENT_ACTION_CRASH => Verdict::Crash,
         KVMI_EVENT_ACTION_RETRY if E::RETRY => Verdict::Continue,
         _ => {
             session.die();
-            Verdict::Continue
+            return Verdict::Continue;
         }
+    };
+
+    if let Some(registers) = &answer.registers {
+        here.set_regs(registers);
     }
+    verdict
 }
