@@ -209,4 +209,44 @@ KVMI_TEST(kvmi_read_physical, userfault_never_resolved)
 	close(fd);
 }
 
+/* KVM gives up after a while, says so, and deals with what came behind. */
+KVMI_TEST(kvmi_read_physical, userfault_given_up)
+{
+	struct kvmi_vm_read_physical req = { .gpa = GPA, .size = 8 };
+	int fd = missing_pages(add_slot(f->vm, 0), PAGE_SIZE);
+	u32 seq, behind;
+	u64 data;
+
+	if (fd < 0)
+		SKIP(return, "no userfaultfd");
+	seq = kvmi_send(&f->kvmi, KVMI_VM_READ_PHYSICAL, &req, sizeof(req));
+	req.gpa += PAGE_SIZE;
+	behind = kvmi_send(&f->kvmi, KVMI_VM_READ_PHYSICAL, &req, sizeof(req));
+	kvmi_assert_err(kvmi_recv_reply(&f->kvmi, KVMI_VM_READ_PHYSICAL, seq,
+					NULL, 0), -KVMI_EAGAIN);
+	kvmi_assert_err(kvmi_recv_reply(&f->kvmi, KVMI_VM_READ_PHYSICAL, behind,
+					&data, sizeof(data)), 0);
+	close(fd);
+}
+
+/* The tool goes while KVM waits for a page: a vCPU in an event goes on. */
+KVMI_TEST(kvmi_read_physical, userfault_and_gone)
+{
+	struct kvmi_vm_read_physical req = { .gpa = GPA, .size = 8 };
+	int fd = missing_pages(add_slot(f->vm, 0), PAGE_SIZE), i;
+	struct kvmi_event ev;
+
+	if (fd < 0)
+		SKIP(return, "no userfaultfd");
+	kvmi_start(&f->runner, f->vcpu);
+	kvmi_stop_vcpu(&f->kvmi, 0, &ev);
+	/* One after the other these would take far longer than a case may. */
+	for (i = 0; i < 100; i++)
+		kvmi_send(&f->kvmi, KVMI_VM_READ_PHYSICAL, &req, sizeof(req));
+	kvmi_close(&f->kvmi);
+	kvmi_wait_progress(f->vm, 0);
+	kvmi_stop(&f->runner);
+	close(fd);
+}
+
 KVMI_TEST_MAIN
