@@ -119,24 +119,23 @@ pub(crate) fn unhook(session: &Session) -> Result {
 }
 
 /// Carries an answer out: first the registers, then the action.  An action that the event does not
-/// allow ends the session, and nothing that the tool stored is applied.
+/// allow ends the session.
 pub(crate) fn conclude<E: Event>(
     session: &Session,
     answer: &Answer,
     here: &RunningVcpu<'_>,
 ) -> Verdict {
-    let verdict = match u32::from(answer.action) {
+    if let Some(registers) = &answer.registers {
+        here.set_regs(registers);
+    }
+
+    match u32::from(answer.action) {
         KVMI_EVENT_ACTION_CONTINUE => Verdict::Continue,
         KVMI_EVENT_ACTION_CRASH => Verdict::Crash,
         KVMI_EVENT_ACTION_RETRY if E::RETRY => Verdict::Continue,
         _ => {
             session.die();
-            return Verdict::Continue;
+            Verdict::Continue
         }
-    };
-
-    if let Some(registers) = &answer.registers {
-        here.set_regs(registers);
     }
-    verdict
 }
