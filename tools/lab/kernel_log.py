@@ -8,7 +8,8 @@ COMPLAINTS = re.compile("|".join([
     r"UBSAN:", r"KASAN:", r"kmemleak: .*(unreferenced|suspected)", r"INFO: task .* blocked", r"rcu: INFO",
     r"self-detected stall", r"Kernel panic", r"refcount_t:", r"scheduling while atomic", r"possible .* lock",
     r"DEBUG_LOCKS_WARN_ON", r"rust_kernel: panicked", r"soft lockup", r"list_(add|del) corruption", r"stack segment:",
-    r"invalid opcode:", r"divide error:", r"kernel tried to execute", r"Tainted: .*W", r"suspicious RCU usage"]))
+    r"invalid opcode:", r"divide error:", r"kernel tried to execute", r"Tainted: .*W", r"suspicious RCU usage",
+    r"kvmi-lab: lock debugging is off"]))
 READY = "kvmi-lab: ready"
 CONTEXT_LINES = 6
 

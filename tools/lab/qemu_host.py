@@ -23,7 +23,7 @@ def accelerator(order):
     return ["-accel", "tcg,thread=multi", "-cpu", "max,+svm,+npt"], "amd"
 
 
-def run(order, kernel=None, modules_folder=None, our_folder=None):
+def run(order, kernel=None, modules_folder=None, our_folder=None, parameters=""):
     """Boot a host, run the order's command, return the outcome."""
     options, vendor = accelerator(order)
     modules_folder = modules_folder or kernel_packages.modules_folder()
@@ -41,7 +41,7 @@ def run(order, kernel=None, modules_folder=None, our_folder=None):
         second = ["-chardev", "stdio,id=terminal,signal=off", "-serial", "chardev:terminal"] if order.interactive else ["-serial", "file:/out/output"]
         words = ["qemu-system-x86_64", *options, "-smp", "2", "-m", f"{order.memory or 2048}", "-nodefaults", "-no-reboot",
                  "-display", "none", "-kernel", f"/image/{kernel.name}", "-initrd", "/out/initrd",
-                 "-append", KERNEL_LINE, "-device", "virtio-rng-pci",
+                 "-append", f"{KERNEL_LINE} {parameters}".strip(), "-device", "virtio-rng-pci",
                  "-serial", "file:/out/kernel", *second, "-serial", "file:/out/report"]
         for tag, path in (("root", "/export"), ("kvmi", SEEN), ("modules", "/packages")):
             words += ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none,readonly=on,multidevs=remap"]

@@ -116,6 +116,16 @@ def find_leaks():
             log("kmemleak: " + line.rstrip(), 4)
 
 
+def check_locking():
+    """A debug kernel stops looking at locks after its first complaint, whoever caused it: say so."""
+    try:
+        with open("/proc/lockdep_stats", encoding="ascii") as file:
+            if not any(line.split() == ["debug_locks:", "1"] for line in file):
+                log("lock debugging is off", 3)
+    except FileNotFoundError:
+        pass
+
+
 def main():
     """The whole life of a host."""
     with open("/run/kvmi-job", encoding="utf-8") as file:
@@ -126,6 +136,7 @@ def main():
         report({"ready": True})
         status = run(job)
         find_leaks()
+        check_locking()
     except BaseException as error:  # pylint: disable=broad-except  (the first process must not end)
         log("the host failed: " + "; ".join(traceback.format_exc().splitlines()[-3:]), 3)
         report({"failure": str(error)})
