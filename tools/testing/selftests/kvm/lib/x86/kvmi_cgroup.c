@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Memory cgroups, and what the kernel holds for them.  See kvmi_util.h. */
+#include <sys/stat.h>
+
+#include "kvmi_util.h"
+
+#define CGROUP_ROOT	"/sys/fs/cgroup"
+
+static bool write_file(const char *dir, const char *name, const char *value)
+{
+	char path[256];
+	ssize_t ret;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return false;
+	ret = write(fd, value, strlen(value));
+	kvm_close(fd);
+	return ret == (ssize_t)strlen(value);
+}
+
+const char *kvmi_cgroup_make(struct kvmi_cgroup *cg, const char *name)
+{
+	if (access(CGROUP_ROOT "/cgroup.controllers", F_OK))
+		return "no cgroup v2 at " CGROUP_ROOT;
+	if (!write_file(CGROUP_ROOT, "cgroup.subtree_control", "+memory"))
+		return "the memory controller cannot be had";
+	snprintf(cg->path, sizeof(cg->path), CGROUP_ROOT "/kvmi_%s.%d", name,
+		 getpid());
+	if (mkdir(cg->path, 0755))
+		return "no cgroup can be made";
+	return NULL;
+}
+
+void kvmi_cgroup_enter(const struct kvmi_cgroup *cg)
+{
+	TEST_ASSERT(write_file(cg->path, "cgroup.procs", "0"),
+		    "Cannot enter %s", cg->path);
+}
+
+void kvmi_cgroup_leave(void)
+{
+	TEST_ASSERT(write_file(CGROUP_ROOT, "cgroup.procs", "0"),
+		    "Cannot go back to " CGROUP_ROOT);
+}
+
+void kvmi_cgroup_remove(const struct kvmi_cgroup *cg)
+{
+	rmdir(cg->path);
+}
+
+long kvmi_cgroup_kernel_memory(const struct kvmi_cgroup *cg)
+{
+	char path[256], line[256];
+	long kernel = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/memory.stat", cg->path);
+	f = fopen(path, "r");
+	TEST_ASSERT(f, "Cannot open %s", path);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "kernel %ld", &kernel) == 1)
+			break;
+	fclose(f);
+	TEST_ASSERT(kernel >= 0, "No kernel memory in memory.stat");
+	return kernel;
+}
+
+void kvmi_grace_period(void)
+{
+	/* MEMBARRIER_CMD_GLOBAL */
+	syscall(__NR_membarrier, 1, 0, 0);
+}
+
+void kvmi_cgroup_wait_below(const struct kvmi_cgroup *cg, long limit)
+{
+	u64 deadline = kvmi_deadline();
+	char what[64];
+	long now;
+
+	for (;;) {
+		kvmi_grace_period();
+		now = kvmi_cgroup_kernel_memory(cg);
+		if (now <= limit)
+			return;
+		snprintf(what, sizeof(what), "kernel memory %ld above %ld",
+			 now, limit);
+		kvmi_still_alive(deadline, what);
+	}
+}
