@@ -51,19 +51,43 @@ void kvmi_cgroup_remove(const struct kvmi_cgroup *cg)
 	rmdir(cg->path);
 }
 
-long kvmi_cgroup_kernel_memory(const struct kvmi_cgroup *cg)
+static long read_kernel_memory(const char *dir)
 {
 	char path[256], line[256];
 	long kernel = -1;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "%s/memory.stat", cg->path);
+	snprintf(path, sizeof(path), "%s/memory.stat", dir);
 	f = fopen(path, "r");
 	TEST_ASSERT(f, "Cannot open %s", path);
 	while (fgets(line, sizeof(line), f))
 		if (sscanf(line, "kernel %ld", &kernel) == 1)
 			break;
 	fclose(f);
+	return kernel;
+}
+
+/*
+ * The kernel brings its statistics up to date for a reader only if they lag
+ * by more than 64 pages for each CPU.  So let those of the root lag, and read
+ * them: that brings all cgroups up to date.
+ */
+static void update_statistics(void)
+{
+	size_t size = 256 * sysconf(_SC_NPROCESSORS_CONF) * getpagesize();
+	void *mem = kvm_mmap(size, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1);
+
+	read_kernel_memory(CGROUP_ROOT);
+	kvm_munmap(mem, size);
+}
+
+long kvmi_cgroup_kernel_memory(const struct kvmi_cgroup *cg)
+{
+	long kernel;
+
+	update_statistics();
+	kernel = read_kernel_memory(cg->path);
 	TEST_ASSERT(kernel >= 0, "No kernel memory in memory.stat");
 	return kernel;
 }
