@@ -340,6 +340,30 @@ KVMI_TEST(kvmi_registers, set_invalid_reply)
 	assert_not_applied(f, &ev);
 }
 
+/* Nor when the reply asks for what the event does not allow. */
+KVMI_TEST(kvmi_registers, set_unsupported_action)
+{
+	static const u8 actions[] = {
+		KVMI_EVENT_ACTION_RETRY,
+		KVMI_EVENT_ACTION_CRASH + 1,
+		0xff,
+	};
+	struct kvm_regs regs;
+	struct kvmi_event ev;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(actions); i++) {
+		spin(f, &ev);
+		regs = pattern(&ev.vcpu.arch.regs, 6);
+		kvmi_assert_err(kvmi_set_regs(&f->kvmi, 0, &regs), 0);
+		kvmi_reply(&f->kvmi, &ev, actions[i]);
+		kvmi_expect_closed(&f->kvmi);
+		assert_not_applied(f, &ev);
+		kvmi_close(&f->kvmi);
+		kvmi_hook(&f->kvmi, f->vm);
+	}
+}
+
 KVMI_TEST(kvmi_registers, set_and_die)
 {
 	struct kvm_regs regs;
