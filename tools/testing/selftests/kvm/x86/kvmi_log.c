@@ -86,7 +86,7 @@ KVMI_TEST(kvmi_log, vmm)
 	kvm_close(fd);
 }
 
-static void tool(struct kvmi_fixture *f, int fd)
+static void foreign_hooker(struct kvmi_fixture *f, int fd)
 {
 	char want[128];
 
@@ -105,7 +105,7 @@ KVMI_TEST(kvmi_log, foreign)
 		SKIP(return, "/dev/kmsg cannot be read");
 	if (!kvmi_have_sys_ptrace())
 		SKIP(return, "no CAP_SYS_PTRACE");
-	kvmi_run_process(tool, f, fd);
+	kvmi_run_process(foreign_hooker, f, fd);
 	kvm_close(fd);
 }
 

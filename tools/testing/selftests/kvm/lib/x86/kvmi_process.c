@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Other processes: a tool that is not the VMM, or a VMM that ends.  See kvmi_util.h. */
 #include <linux/capability.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "kvmi_util.h"
@@ -14,6 +15,8 @@ pid_t kvmi_start_process(void (*fn)(struct kvmi_fixture *f, int fd),
 	pid = fork();
 	TEST_ASSERT(pid >= 0, "fork() failed");
 	if (!pid) {
+		/* A test that failed leaves nobody who holds its VM. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		fn(f, fd);
 		fflush(NULL);
 		_exit(0);
