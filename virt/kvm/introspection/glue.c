@@ -101,7 +101,8 @@ int __kvmi_handle_requests(struct kvm_vcpu *vcpu)
 
 /*
  * A never started vCPU that was woken for our request alone goes back to
- * waiting; -EAGAIN would make the VMM run it for nothing.
+ * waiting; -EAGAIN would make the VMM run it for nothing.  One that got INIT
+ * acts on that first, even if there is more for it to do here.
  */
 int __kvmi_handle_requests_blocked(struct kvm_vcpu *vcpu)
 {
@@ -111,7 +112,7 @@ int __kvmi_handle_requests_blocked(struct kvm_vcpu *vcpu)
 		return 1;
 
 	r = kvmi_rs_handle_requests(vcpu);
-	if (r > 0 && !signal_pending(current))
+	if (r > 0 && !signal_pending(current) && !kvmi_vcpu_has_init(vcpu))
 		return KVMI_WAIT_ON;
 
 	return r;

@@ -223,6 +223,14 @@ impl Session {
     /// Runs what the tool wants of this vCPU, and waits for the answer to its event.
     pub(crate) fn run_vcpu(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> Verdict {
         loop {
+            // KVM acts on INIT first; what the tool was told is history then.
+            if here.has_init() {
+                me.cancel_event();
+                if me.has_work() {
+                    here.request();
+                }
+                return Verdict::Continue;
+            }
             if me.in_event() {
                 match self.await_answer(me, here) {
                     Verdict::Continue => continue,
@@ -295,8 +303,10 @@ impl Session {
             let wait = self
                 .channel
                 .wait_vcpu(here, me.wait_queue(), || me.has_attention());
-            if wait.is_err() {
-                break Verdict::Interrupted;
+            match wait {
+                Ok(()) => (),
+                Err(e) if e == ECANCELED => break Verdict::Continue,
+                Err(_) => break Verdict::Interrupted,
             }
         };
 
