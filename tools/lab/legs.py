@@ -16,6 +16,9 @@ TEST_SECONDS = {"amd": 240, "intel": 60, "amd-bochs": 60}
 TOO_SLOW = {}
 """What is skipped in Bochs, and why."""
 
+DEBUG_SLOWER = 6
+"""How much longer a test may take on the debug kernel."""
+
 LEG_SECONDS = {"amd": 1800, "intel": 3000, "amd-bochs": 3000}
 OURS_OFF, OURS_ON, STOCK = "parameter off", "parameter on", "Debian's modules"
 
@@ -90,10 +93,10 @@ def run(cpu, boot, stock, ours, results, kernel="stock"):
             results.add(f"{cpu}: {name}", "skipped", TOO_SLOW[name])
         stock = [name for name in stock if name not in TOO_SLOW]
         ours = [name for name in ours if name not in TOO_SLOW]
-    plan = {"rounds": rounds(vendor, cpu, stock, ours, kernel), "timeout": TEST_SECONDS[cpu] * (2 if kernel == "debug" else 1)}
+    plan = {"rounds": rounds(vendor, cpu, stock, ours, kernel), "timeout": TEST_SECONDS[cpu] * (DEBUG_SLOWER if kernel == "debug" else 1)}
     command = f"exec python3 {SEEN}/tools/lab/inside/tests.py {shlex.quote(json.dumps(plan))}"
     order = host.Order(command=command, cpu=cpu, name=f"test-{kernel}", stream=False,
-                       timeout=LEG_SECONDS[cpu] * (2 if kernel == "debug" else 1))
+                       timeout=LEG_SECONDS[cpu] * (DEBUG_SLOWER if kernel == "debug" else 1))
     log = LOG / f"test-{kernel}-{cpu}.log"
     reports = order.reports
     try:

@@ -389,9 +389,15 @@ int kvmi_conn_wait_vcpu(struct kvmi_conn *conn, struct kvm_vcpu *vcpu,
 	kvm_vcpu_srcu_read_unlock(vcpu);
 	prepare_to_rcuwait(wake);
 	for (;;) {
+		/*
+		 * A wake-up takes the entry from its queue.  One that comes
+		 * before the last of these lines is forgotten by it, and the
+		 * next must find us: what is on our own queue stays noted,
+		 * what is on the shared one does not.
+		 */
+		prepare_to_wait(own, &own_entry, TASK_INTERRUPTIBLE);
 		prepare_to_wait_exclusive(&conn->replies, &shared_entry,
 					  TASK_INTERRUPTIBLE);
-		prepare_to_wait(own, &own_entry, TASK_INTERRUPTIBLE);
 		if (ready(data))
 			break;
 		if (kvmi_vcpu_has_init(vcpu)) {

@@ -144,7 +144,8 @@ long __kvmi_vm_ioctl(struct file *filp, unsigned int ioctl, unsigned long arg)
 	if (foreign && !ns_capable(filp->f_cred->user_ns, CAP_SYS_PTRACE))
 		return -EPERM;
 
-	if (kvm->vm_dead)
+	/* What a session holds of a dead VM can be given back. */
+	if (kvm->vm_dead && ioctl != KVM_INTROSPECTION_UNHOOK)
 		return -EIO;
 
 	switch (ioctl) {
@@ -211,8 +212,9 @@ void kvmi_hooker_put(struct kvmi_hooker *hooker)
 
 void kvmi_log_hook(struct kvm *kvm, const struct kvmi_hooker *hooker)
 {
-	pr_info_ratelimited("kvmi: VM of process %d is introspected by process %d (%s)\n",
+	pr_info_ratelimited("kvmi: VM of process %d is introspected by process %d (%*pE)\n",
 			    kvm->userspace_pid, pid_nr(hooker->pid),
+			    (int)strnlen(hooker->comm, sizeof(hooker->comm)),
 			    hooker->comm);
 }
 

@@ -317,13 +317,19 @@ impl Session {
 
     /// Room has come: the vCPUs that left commands in their queues take them up again.
     fn revive_vcpus(&self) {
-        let mut index = 0;
-
-        while let Some(vcpu) = self.vcpu(VcpuIndex(index)) {
+        self.for_each_vcpu(|vcpu| {
             if vcpu.has_work() {
                 vcpu.attract();
                 self.vm.kick(vcpu.index, false);
             }
+        });
+    }
+
+    fn for_each_vcpu(&self, mut f: impl FnMut(&Vcpu)) {
+        let mut index = 0;
+
+        while let Some(vcpu) = self.vcpu(VcpuIndex(index)) {
+            f(&vcpu);
             let Some(next) = index.checked_add(1) else {
                 break;
             };
@@ -383,8 +389,9 @@ impl ThreadBody for Session {
             self.pump(&Runner::Thread, kthread::should_stop);
         }
 
-        // Death drops the socket at once, without waiting for UNHOOK.
+        // Death drops the socket and all that was queued at once, without waiting for UNHOOK.
         self.die();
         self.channel.close();
+        self.for_each_vcpu(Vcpu::land);
     }
 }
