@@ -29,7 +29,9 @@ def _build(folder):
     machine.require("mmdebstrap", "mmdebstrap")
     mirror = machine.archive()
     makes = [f'mkdir -p "$1{point}"' for point in MOUNT_POINTS]
-    command = ["mmdebstrap", "--variant=apt", f"--mode={'root' if machine.is_root() else 'unshare'}",
+    # An ordinary user's root gets the same user namespace here as later, in `command`: mmdebstrap's own knows the user
+    # only as a stranger, who may not enter a private home folder, and whom the files would not belong to.
+    command = ["mmdebstrap", "--variant=apt", "--mode=root",
                "--include=" + ",".join(ROOT_PACKAGES), "--format=directory",
                "--customize-hook=" + "; ".join(makes),
                "--customize-hook=chmod 755 \"$1\"", SUITE, str(folder)]
@@ -40,7 +42,7 @@ def _build(folder):
         derive = (r"sed -n 's/^deb \([^ ]*debian\/\?\) " + SUITE + r" .*/deb \1 " + SUITE + r"-backports main\n"
                   r"deb-src \1 " + SUITE + r" main/p' \"$1/etc/apt/sources.list\" > \"$1/etc/apt/sources.list.d/lab.list\"")
         command.insert(4, "--customize-hook=" + derive.replace('\\"', '"'))
-    process.run(command, _ROOT.log, "making the Debian root")
+    process.run([*([] if machine.is_root() else machine.namespace()), *command], _ROOT.log, "making the Debian root")
 
 
 def sources(mirror):
