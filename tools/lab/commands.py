@@ -4,6 +4,7 @@
 import argparse
 import sys
 
+import machine
 from failure import Failure
 from progress import say
 
@@ -100,6 +101,8 @@ def main(words):
     """Run one command; the result is the exit status."""
     options = _arguments().parse_args(words)
     try:
+        if options.name != "apply":
+            machine.check_rights()
         return options.function(options)
     except Failure as failure:
         sys.stdout.flush()

@@ -25,7 +25,6 @@ def root():
 
 
 def _build(folder):
-    machine.check_namespaces()
     machine.require("mmdebstrap", "mmdebstrap")
     mirror = machine.archive()
     makes = [f'mkdir -p "$1{point}"' for point in MOUNT_POINTS]
@@ -42,7 +41,8 @@ def _build(folder):
         derive = (r"sed -n 's/^deb \([^ ]*debian\/\?\) " + SUITE + r" .*/deb \1 " + SUITE + r"-backports main\n"
                   r"deb-src \1 " + SUITE + r" main/p' \"$1/etc/apt/sources.list\" > \"$1/etc/apt/sources.list.d/lab.list\"")
         command.insert(4, "--customize-hook=" + derive.replace('\\"', '"'))
-    process.run([*([] if machine.is_root() else machine.namespace()), *command], _ROOT.log, "making the Debian root")
+    prefix = [] if machine.is_root() else machine.namespace()
+    process.run([*prefix, *command], _ROOT.log, "making the Debian root", env=dict(os.environ, PATH=machine.PATH))
 
 
 def sources(mirror):
@@ -74,14 +74,14 @@ def command(words, binds=(), cwd="/", environment=None):
         if not writable:
             lines.append(f"mount -o remount,bind,ro .{point} 2>/dev/null || :")
     lines += ["mount -o remount,bind,ro . 2>/dev/null || :",
-              "exec chroot . env -i " + " ".join(shlex.quote(word) for word in [
+              f"exec env PATH={machine.PATH} chroot . env -i " + " ".join(shlex.quote(word) for word in [
                   *(f"{name}={value}" for name, value in _environment(environment).items()),
                   "sh", "-c", f"cd {shlex.quote(cwd)} && exec {shlex.join(map(str, words))}"])]
     return ["setpriv", "--pdeathsig", "KILL", *machine.namespace(), "sh", "-c", "\n".join(lines)]
 
 
 def _environment(extra):
-    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp",
+    environment = {"PATH": machine.PATH, "HOME": "/tmp",
                    "LC_ALL": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb"), "KBUILD_BUILD_USER": "kvmi",
                    "KBUILD_BUILD_HOST": "lab", "DEBIAN_FRONTEND": "noninteractive"}
     environment |= {name: value for name, value in os.environ.items()

@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0
 """The machine that the lab runs on: its rights, its package archive, its processor."""
 
+import functools
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 from failure import Failure
-from process import ask, run
+from process import run
 from settings import LOG
 
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Debian's search path with the administrator's programs, which an ordinary user's lacks."""
+
+FOR_A_USER = {"newuidmap": "uidmap", "mmdebstrap": "mmdebstrap"}
+"""What an ordinary user cannot do without, and cannot install: programs and their packages."""
 
 
 def is_root():
@@ -20,6 +28,11 @@ def is_root():
 
 def namespace():
     """The command that enters fresh namespaces in which mounts may be made."""
+    check_rights()
+    return _namespace()
+
+
+def _namespace():
     common = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
     if is_root():
         return common
@@ -27,11 +40,9 @@ def namespace():
 
 
 def require(program, package):
-    """Make sure that `program` exists: install its package as root, say what is missing otherwise."""
+    """As root: make sure that `program` exists, install its package if not."""
     if shutil.which(program):
         return
-    if not is_root():
-        raise Failure(f"{program} is missing: install the package {package}")
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     log = LOG / f"install-{package}.log"
     install = ["apt-get", "install", "-y", "--no-install-recommends", package]
@@ -42,14 +53,19 @@ def require(program, package):
         run(install, log, f"installing {package}", env=environment)
 
 
-def check_namespaces():
+@functools.cache
+def check_rights():
     """As an ordinary user: say in one line what is missing for a root of our own."""
     if is_root():
         return
-    require("newuidmap", "uidmap")
-    if ask(namespace() + ["true"]) is None:
-        raise Failure("user namespaces do not work for this user (no range in /etc/subuid, or forbidden): "
-                      "run as root, or allow them")
+    missing = [package for program, package in FOR_A_USER.items() if not shutil.which(program)]
+    if missing:
+        raise Failure(f"install what an ordinary user needs here, or run as root: {' '.join(missing)}")
+    done = subprocess.run(_namespace() + ["true"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        told = (done.stderr.strip().splitlines() or ["no reason given"])[0]
+        raise Failure(f"user namespaces do not work for this user ({told}): allow them, or run as root")
 
 
 def archive():
