@@ -9,7 +9,7 @@
 
 #define VCPUS		2
 #define COMMANDS	400
-#define ROUNDS		40
+#define ROUNDS		12
 
 KVMI_SUITE(kvmi_backpressure, VCPUS);
 
