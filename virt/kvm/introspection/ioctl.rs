@@ -6,7 +6,8 @@
 //! for longer than that.
 
 use super::{
-    command, event,
+    command,
+    event::{self, x86::Site, Said},
     permission::bits,
     session::{Session, Verdict},
     sys::{
@@ -18,7 +19,10 @@ use super::{
 use kernel::{
     new_mutex, new_spinlock,
     prelude::*,
-    sync::{Arc, Mutex, SpinLock},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex, SpinLock,
+    },
 };
 
 /// What a VM is to us.
@@ -34,6 +38,8 @@ enum Slot {
 pub(crate) struct Door {
     vm: Vm,
     memcg: Memcg,
+    /// The last session wanted its intercepts to stay.
+    keep: Atomic<bool>,
     #[pin]
     ioctl: Mutex<()>,
     #[pin]
@@ -45,6 +51,7 @@ impl Door {
         pin_init!(Self {
             vm,
             memcg: vm.memcg(),
+            keep: Atomic::new(false),
             ioctl <- new_mutex!(()),
             hooked <- new_spinlock!(Slot::Free),
         })
@@ -157,6 +164,7 @@ impl Door {
 
         drop(slot);
         if let Slot::Hooked(session) = old {
+            self.keep.store(!session.cleanup.load(Relaxed), Relaxed);
             session.bury();
             self.vm.trace_unhook();
             glue_in_use(false);
@@ -230,12 +238,33 @@ impl Door {
     /// Runs what the tool wants of this vCPU.
     pub(crate) fn run_vcpu(&self, here: &RunningVcpu<'_>) -> Verdict {
         let Some(session) = self.session() else {
+            // A session without clean-up leaves what it wanted to the next one.
+            if !self.keep.load(Relaxed) {
+                here.want_nothing();
+            }
             return Verdict::Continue;
         };
 
+        here.adopt(session.id);
         match here.index().and_then(|index| session.vcpu(index)) {
             Some(me) => session.run_vcpu(&me, here),
             None => Verdict::Continue,
+        }
+    }
+
+    /// Asks the session of this VM about something that the guest is doing.
+    pub(crate) fn ask(&self, here: &RunningVcpu<'_>, ask: impl FnOnce(Site<'_>) -> Said) -> Said {
+        let Some(session) = self.session() else {
+            return Said::Proceed(None);
+        };
+
+        match here.index().and_then(|index| session.vcpu(index)) {
+            Some(me) => ask(Site {
+                session: &session,
+                me: &me,
+                here,
+            }),
+            None => Said::Proceed(None),
         }
     }
 
