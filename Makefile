@@ -38,7 +38,7 @@ test: python
 host: python
 	@$(LAB) host --cpu '$(CPU)' --modules '$(MODULES)' --introspection '$(INTROSPECTION)' --kernel '$(KERNEL)' \
 		--timeout '$(TIMEOUT)' "$$CMD"
-host: export CMD := $(value CMD)
+host: export override CMD := $(value CMD)
 
 shell: python
 	@$(LAB) shell --introspection '$(INTROSPECTION)' --kernel '$(KERNEL)'

@@ -13,12 +13,20 @@ from settings import LOG
 
 TIMEOUT = 1800
 DRAIN_SECONDS = 2
-KERNEL_LINE = "console=ttyS0 panic=-1 nokaslr mitigations=off tsc=reliable loglevel=5"
+HERTZ = 50_000_000
+"""Instructions in a second of the host's clock.
+
+The time-stamp counter of Bochs counts instructions, while its CPUID promises a processor of some gigahertz. A
+kernel that believes CPUID has seconds of billions of instructions, and whoever spins for a second, half a minute
+of ours. So the kernel is told.
+"""
+KERNEL_LINE = (f"console=ttyS0 panic=-1 nokaslr mitigations=off tsc=reliable tsc_early_khz={HERTZ // 1000} "
+               "loglevel=5")
 MODELS = {"intel": ("corei7_skylake_x", "intel"), "amd-bochs": ("ryzen", "amd")}
 
 CONFIGURATION = """
 display_library: nogui
-cpu: model={model}, count=1, ips=200000000, reset_on_triple_fault=1
+cpu: model={model}, count=1, ips={hertz}, reset_on_triple_fault=1
 memory: guest={memory}, host={memory}
 romimage: file=/usr/share/bochs/BIOS-bochs-latest
 vgaromimage: file={vga}
@@ -55,7 +63,7 @@ def run(order):
         _media(folder, order, vendor)
         vga = debian_root.ask(["sh", "-c", "ls /usr/share/vgabios/*lgpl*latest* /usr/share/vgabios/vgabios.bin "
                                "/usr/share/bochs/VGABIOS* 2>/dev/null | head -1"]) or ""
-        text = CONFIGURATION.format(model=model, memory=order.memory or 1024, vga=vga.strip())
+        text = CONFIGURATION.format(model=model, hertz=HERTZ, memory=order.memory or 1024, vga=vga.strip())
         (folder / "bochsrc").write_text(text)
         for name in ("kernel", "output", "report"):
             (folder / name).touch()

@@ -64,6 +64,12 @@ impl RunningVcpu<'_> {
         unsafe { glue::kvmi_vcpu_request(self.as_ptr()) }
     }
 
+    /// Has it got INIT, and is it about to act on it?
+    pub(crate) fn has_init(&self) -> bool {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_has_init(self.as_ptr()) }
+    }
+
     /// The frequency of the guest's TSC in Hz; 0 where it cannot be scaled.
     pub(crate) fn tsc_hz(&self) -> u64 {
         // SAFETY: See `index()`.

@@ -120,7 +120,8 @@ impl Connection {
         unsafe { glue::kvmi_conn_drop_file(self.0.as_ptr()) }
     }
 
-    /// Sleeps until `ready()`, which must not block.  `EINTR`: a signal came.
+    /// Sleeps until `ready()`, which must not block.  `EINTR`: a signal came; `ECANCELED`: the vCPU
+    /// got INIT.
     pub(crate) fn wait_vcpu<F: FnMut() -> bool>(
         &self,
         vcpu: &RunningVcpu<'_>,

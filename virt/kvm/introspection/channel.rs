@@ -210,7 +210,7 @@ impl Channel {
         self.busy
             .cmpxchg(false, true, Full)
             .is_ok()
-            .then_some(Reader(self))
+            .then(|| Reader(self))
     }
 
     /// Is there something to read for a vCPU that has nothing better to do?
@@ -227,7 +227,8 @@ impl Channel {
         }
     }
 
-    /// A vCPU waits for `ready()` or for something to read.  `EINTR`: for a signal.
+    /// A vCPU waits for `ready()` or for something to read.  `EINTR`: a signal came; `ECANCELED`: the
+    /// vCPU got INIT.
     pub(crate) fn wait_vcpu(
         &self,
         vcpu: &RunningVcpu<'_>,

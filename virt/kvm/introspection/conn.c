@@ -19,6 +19,7 @@
 #include <linux/list.h>
 #include <linux/net.h>
 #include <linux/poll.h>
+#include <linux/rcuwait.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uio.h>
@@ -371,31 +372,45 @@ void kvmi_wait_wake(struct wait_queue_head *wq)
 
 /*
  * Sleep until ready(), on the vCPU's own queue and on the shared one of those
- * who can read the socket.  Any signal ends it with -EINTR: the VMM wants its
- * vCPU back, or the freezer does.  kvm->srcu is dropped meanwhile: a change
+ * who can read the socket; and where KVM wakes a halted vCPU, because of INIT,
+ * which ends it with -ECANCELED.  Any signal ends it with -EINTR: the VMM wants
+ * its vCPU back, or the freezer does.  kvm->srcu is dropped meanwhile: a change
  * of the memory slots would wait for the tool otherwise.
  */
 int kvmi_conn_wait_vcpu(struct kvmi_conn *conn, struct kvm_vcpu *vcpu,
 			struct wait_queue_head *own,
 			bool (*ready)(void *data), void *data)
 {
+	struct rcuwait *wake = kvm_arch_vcpu_get_wait(vcpu);
 	DEFINE_WAIT(shared_entry);
 	DEFINE_WAIT(own_entry);
 	int r = 0;
 
 	kvm_vcpu_srcu_read_unlock(vcpu);
+	prepare_to_rcuwait(wake);
 	for (;;) {
+		/*
+		 * A wake-up takes the entry from its queue.  One that comes
+		 * before the last of these lines is forgotten by it, and the
+		 * next must find us: what is on our own queue stays noted,
+		 * what is on the shared one does not.
+		 */
+		prepare_to_wait(own, &own_entry, TASK_INTERRUPTIBLE);
 		prepare_to_wait_exclusive(&conn->replies, &shared_entry,
 					  TASK_INTERRUPTIBLE);
-		prepare_to_wait(own, &own_entry, TASK_INTERRUPTIBLE);
 		if (ready(data))
 			break;
+		if (kvmi_vcpu_has_init(vcpu)) {
+			r = -ECANCELED;
+			break;
+		}
 		if (signal_pending(current)) {
 			r = -EINTR;
 			break;
 		}
 		schedule();
 	}
+	finish_rcuwait(wake);
 	finish_wait(own, &own_entry);
 	finish_wait(&conn->replies, &shared_entry);
 	kvm_vcpu_srcu_read_lock(vcpu);

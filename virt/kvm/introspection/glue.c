@@ -101,7 +101,8 @@ int __kvmi_handle_requests(struct kvm_vcpu *vcpu)
 
 /*
  * A never started vCPU that was woken for our request alone goes back to
- * waiting; -EAGAIN would make the VMM run it for nothing.
+ * waiting; -EAGAIN would make the VMM run it for nothing.  One that got INIT
+ * acts on that first, even if there is more for it to do here.
  */
 int __kvmi_handle_requests_blocked(struct kvm_vcpu *vcpu)
 {
@@ -111,7 +112,7 @@ int __kvmi_handle_requests_blocked(struct kvm_vcpu *vcpu)
 		return 1;
 
 	r = kvmi_rs_handle_requests(vcpu);
-	if (r > 0 && !signal_pending(current))
+	if (r > 0 && !signal_pending(current) && !kvmi_vcpu_has_init(vcpu))
 		return KVMI_WAIT_ON;
 
 	return r;
@@ -143,7 +144,8 @@ long __kvmi_vm_ioctl(struct file *filp, unsigned int ioctl, unsigned long arg)
 	if (foreign && !ns_capable(filp->f_cred->user_ns, CAP_SYS_PTRACE))
 		return -EPERM;
 
-	if (kvm->vm_dead)
+	/* What a session holds of a dead VM can be given back. */
+	if (kvm->vm_dead && ioctl != KVM_INTROSPECTION_UNHOOK)
 		return -EIO;
 
 	switch (ioctl) {
@@ -210,8 +212,9 @@ void kvmi_hooker_put(struct kvmi_hooker *hooker)
 
 void kvmi_log_hook(struct kvm *kvm, const struct kvmi_hooker *hooker)
 {
-	pr_info_ratelimited("kvmi: VM of process %d is introspected by process %d (%s)\n",
+	pr_info_ratelimited("kvmi: VM of process %d is introspected by process %d (%*pE)\n",
 			    kvm->userspace_pid, pid_nr(hooker->pid),
+			    (int)strnlen(hooker->comm, sizeof(hooker->comm)),
 			    hooker->comm);
 }
 

@@ -125,6 +125,7 @@ struct kvm *kvmi_vcpu_vm(struct kvm_vcpu *vcpu);
 __u32 kvmi_vcpu_index(struct kvm_vcpu *vcpu);
 void kvmi_vcpu_request(struct kvm_vcpu *vcpu);
 bool kvmi_vcpu_take_request(struct kvm_vcpu *vcpu);
+bool kvmi_vcpu_has_init(struct kvm_vcpu *vcpu);
 bool kvmi_ioctl_writes_state(unsigned int ioctl);
 void kvmi_vcpu_exit_shutdown(struct kvm_vcpu *vcpu);
 void kvmi_vcpu_exit_intr(struct kvm_vcpu *vcpu);

@@ -246,6 +246,15 @@ impl Session {
                 }
                 return Verdict::Crash;
             }
+            // KVM acts on INIT first; what the tool was told is history then.
+            if here.has_init() {
+                me.cancel_event();
+                here.hold(false);
+                if me.has_work() {
+                    here.request();
+                }
+                return Verdict::Continue;
+            }
             if let Some(place) = me.place() {
                 // The guest gets the answer when it does the same again.
                 match self.await_answer(me, here) {
@@ -361,8 +370,10 @@ impl Session {
             if me.is_answered() {
                 break Wait::Answered;
             }
-            if self.is_dead() || !me.in_event() {
+            if self.is_dead() {
                 me.land();
+            }
+            if !me.in_event() {
                 break Wait::Ended;
             }
             if kernel::current!().signal_pending() {
@@ -378,8 +389,13 @@ impl Session {
             let wait = self
                 .channel
                 .wait_vcpu(here, me.wait_queue(), || me.has_attention());
-            if wait.is_err() {
-                break Wait::Interrupted;
+            match wait {
+                Ok(()) => (),
+                Err(e) if e == ECANCELED => {
+                    me.cancel_event();
+                    break Wait::Ended;
+                }
+                Err(_) => break Wait::Interrupted,
             }
         };
 
@@ -390,13 +406,19 @@ impl Session {
 
     /// Room has come: the vCPUs that left commands in their queues take them up again.
     fn revive_vcpus(&self) {
-        let mut index = 0;
-
-        while let Some(vcpu) = self.vcpu(VcpuIndex(index)) {
+        self.for_each_vcpu(|vcpu| {
             if vcpu.has_work() {
                 vcpu.attract();
                 self.vm.kick(vcpu.index, false);
             }
+        });
+    }
+
+    fn for_each_vcpu(&self, mut f: impl FnMut(&Vcpu)) {
+        let mut index = 0;
+
+        while let Some(vcpu) = self.vcpu(VcpuIndex(index)) {
+            f(&vcpu);
             let Some(next) = index.checked_add(1) else {
                 break;
             };
@@ -456,8 +478,9 @@ impl ThreadBody for Session {
             self.pump(&Runner::Thread, kthread::should_stop);
         }
 
-        // Death drops the socket at once, without waiting for UNHOOK.
+        // Death drops the socket and all that was queued at once, without waiting for UNHOOK.
         self.die();
         self.channel.close();
+        self.for_each_vcpu(Vcpu::land);
     }
 }

@@ -9,6 +9,7 @@
 
 #include "x86.h"
 #include "cpuid.h"
+#include "lapic.h"
 #include "mmu.h"
 #include "msrs.h"
 #include "fpu.h"
@@ -59,6 +60,14 @@ void kvmi_vcpu_request(struct kvm_vcpu *vcpu)
 bool kvmi_vcpu_take_request(struct kvm_vcpu *vcpu)
 {
 	return kvm_check_request(KVM_REQ_INTROSPECTION, vcpu);
+}
+
+/* Has the vCPU got INIT, and is it about to act on it? */
+bool kvmi_vcpu_has_init(struct kvm_vcpu *vcpu)
+{
+	return lapic_in_kernel(vcpu) &&
+	       test_bit(KVM_APIC_INIT, &vcpu->arch.apic->pending_events) &&
+	       kvm_apic_init_sipi_allowed(vcpu);
 }
 
 /* The VMM's ioctls after which the registers that a tool saw are stale. */

@@ -3,7 +3,6 @@
  * HOOK from another process that holds a duplicate of the VM fd: what it
  * needs, what it gets, and what is left to the VMM meanwhile.
  */
-#include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <sched.h>
@@ -15,85 +14,6 @@
 #endif
 
 KVMI_UNHOOKED_SUITE(kvmi_foreign, 1);
-
-/* A process of its own mm; its assertions are the test's. */
-static pid_t start_process(void (*fn)(struct kvmi_fixture *f, int fd),
-			   struct kvmi_fixture *f, int fd)
-{
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	TEST_ASSERT(pid >= 0, "fork() failed");
-	if (!pid) {
-		fn(f, fd);
-		fflush(NULL);
-		_exit(0);
-	}
-	return pid;
-}
-
-static void finish_process(pid_t pid)
-{
-	int status;
-
-	TEST_ASSERT(waitpid(pid, &status, 0) == pid, "waitpid() failed");
-	TEST_ASSERT(WIFEXITED(status) && !WEXITSTATUS(status),
-		    "The other process failed: status %#x", status);
-}
-
-static void run_process(void (*fn)(struct kvmi_fixture *f, int fd),
-			struct kvmi_fixture *f, int fd)
-{
-	finish_process(start_process(fn, f, fd));
-}
-
-/* The VM's fd, taken from its owner as a tool does it. */
-static int take_vm_fd(pid_t owner, int fd)
-{
-	int pidfd = syscall(__NR_pidfd_open, owner, 0);
-
-	TEST_ASSERT(pidfd >= 0, "pidfd_open() failed");
-	fd = syscall(__NR_pidfd_getfd, pidfd, fd, 0);
-	TEST_ASSERT(fd >= 0, "pidfd_getfd() failed: %d", errno);
-	kvm_close(pidfd);
-	return fd;
-}
-
-static void step(int fd)
-{
-	TEST_ASSERT(write(fd, "", 1) == 1, "write() failed");
-}
-
-static void wait_step(int fd)
-{
-	char c;
-
-	TEST_ASSERT(read(fd, &c, 1) == 1, "The other process is gone");
-}
-
-static void drop_sys_ptrace(void)
-{
-	struct __user_cap_header_struct hdr = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-	struct __user_cap_data_struct data[2];
-
-	TEST_ASSERT(!syscall(__NR_capget, &hdr, data), "capget() failed");
-	data[0].effective &= ~BIT(CAP_SYS_PTRACE);
-	TEST_ASSERT(!syscall(__NR_capset, &hdr, data), "capset() failed");
-}
-
-static bool have_sys_ptrace(void)
-{
-	struct __user_cap_header_struct hdr = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-	struct __user_cap_data_struct data[2];
-
-	TEST_ASSERT(!syscall(__NR_capget, &hdr, data), "capget() failed");
-	return data[0].effective & BIT(CAP_SYS_PTRACE);
-}
 
 /* All five, whatever their arguments are. */
 static void assert_all_refused(int vm_fd)
@@ -116,7 +36,7 @@ static void assert_all_refused(int vm_fd)
 
 static void without_capability(struct kvmi_fixture *f, int fd)
 {
-	drop_sys_ptrace();
+	kvmi_drop_sys_ptrace();
 	assert_all_refused(f->vm->fd);
 }
 
@@ -128,11 +48,11 @@ static void as_nobody(struct kvmi_fixture *f, int fd)
 
 KVMI_TEST(kvmi_foreign, without_capability)
 {
-	run_process(without_capability, f, -1);
+	kvmi_run_process(without_capability, f, -1);
 	TEST_ASSERT_EQ(kvmi_state(f->vm->fd), KVMI_NONE);
 	/* Nor for a VM that is hooked, by its VMM. */
 	kvmi_hook(&f->kvmi, f->vm);
-	run_process(without_capability, f, -1);
+	kvmi_run_process(without_capability, f, -1);
 	kvmi_ping(&f->kvmi);
 	TEST_ASSERT_EQ(kvmi_state(f->vm->fd), KVMI_ACTIVE);
 }
@@ -141,7 +61,7 @@ KVMI_TEST(kvmi_foreign, as_nobody)
 {
 	if (getuid())
 		SKIP(return, "not root");
-	run_process(as_nobody, f, -1);
+	kvmi_run_process(as_nobody, f, -1);
 	TEST_ASSERT_EQ(kvmi_state(f->vm->fd), KVMI_NONE);
 }
 
@@ -151,7 +71,7 @@ static void own_vm_without_capability(struct kvmi_fixture *f, int fd)
 	struct kvm_vm *vm = vm_create_barebones();
 	struct kvmi k;
 
-	drop_sys_ptrace();
+	kvmi_drop_sys_ptrace();
 	kvmi_hook(&k, vm);
 	kvmi_ping(&k);
 	kvmi_unhook(vm);
@@ -160,13 +80,13 @@ static void own_vm_without_capability(struct kvmi_fixture *f, int fd)
 
 KVMI_TEST(kvmi_foreign, own_vm_without_capability)
 {
-	run_process(own_vm_without_capability, f, -1);
+	kvmi_run_process(own_vm_without_capability, f, -1);
 }
 
 /* A foreign session, from beginning to end. */
 static void foreign_session(struct kvmi_fixture *f, int fd)
 {
-	int vm_fd = take_vm_fd(getppid(), f->vm->fd), sv[2];
+	int vm_fd = kvmi_take_vm_fd(getppid(), f->vm->fd), sv[2];
 	struct kvmi_event ev;
 	struct kvmi k;
 
@@ -190,11 +110,11 @@ KVMI_TEST(kvmi_foreign, session)
 {
 	unsigned int i;
 
-	if (!have_sys_ptrace())
+	if (!kvmi_have_sys_ptrace())
 		SKIP(return, "no CAP_SYS_PTRACE");
 	kvmi_start(&f->runner, f->vcpu);
 	for (i = 0; i < 5; i++) {
-		run_process(foreign_session, f, -1);
+		kvmi_run_process(foreign_session, f, -1);
 		kvmi_wait_progress(f->vm, 0);
 		/* It died with its tool; whoever comes next need not wait. */
 		kvmi_wait_until(kvmi_state(f->vm->fd) == KVMI_DEAD);
@@ -226,10 +146,10 @@ KVMI_TEST(kvmi_foreign, memory)
 {
 	u64 *counter = addr_gva2hva(f->vm, (gva_t)&kvmi_progress[3]);
 
-	if (!have_sys_ptrace())
+	if (!kvmi_have_sys_ptrace())
 		SKIP(return, "no CAP_SYS_PTRACE");
 	*counter = 0x1111;
-	run_process(foreign_memory, f, -1);
+	kvmi_run_process(foreign_memory, f, -1);
 	TEST_ASSERT_EQ(READ_ONCE(*counter), 0x2222);
 }
 
@@ -246,7 +166,7 @@ static void other_ioctls(struct kvmi_fixture *f, int fd)
 
 KVMI_TEST(kvmi_foreign, other_ioctls)
 {
-	run_process(other_ioctls, f, -1);
+	kvmi_run_process(other_ioctls, f, -1);
 }
 
 /* Hooks, says so, and goes when told to. */
@@ -262,12 +182,12 @@ static void hooker(struct kvmi_fixture *f, int fd)
 	kvmi_allow_all(f->vm);
 	kvmi_assert_err(kvmi_command(&k, KVMI_VM_CONTROL_EVENTS, &req,
 				     sizeof(req), NULL, 0), 0);
-	step(fd);
+	kvmi_step(fd);
 	/* The VMM asks the tool to leave. */
 	kvmi_recv_unhook_event(&k, 1);
 	kvmi_ping(&k);
-	step(fd);
-	wait_step(fd);
+	kvmi_step(fd);
+	kvmi_wait_step(fd);
 }
 
 KVMI_TEST(kvmi_foreign, vmm_of_a_foreign_session)
@@ -276,12 +196,12 @@ KVMI_TEST(kvmi_foreign, vmm_of_a_foreign_session)
 	int sv[2], pair[2];
 	pid_t child;
 
-	if (!have_sys_ptrace())
+	if (!kvmi_have_sys_ptrace())
 		SKIP(return, "no CAP_SYS_PTRACE");
 	kvmi_socketpair(sv);
 	kvmi_socketpair(pair);
-	child = start_process(hooker, f, sv[1]);
-	wait_step(sv[0]);
+	child = kvmi_start_process(hooker, f, sv[1]);
+	kvmi_wait_step(sv[0]);
 
 	comm = kvmi_fdinfo(f->vm->fd, "kvmi-hooker-comm");
 	TEST_ASSERT(comm && !strcmp(comm, "a foreign tool"),
@@ -294,12 +214,12 @@ KVMI_TEST(kvmi_foreign, vmm_of_a_foreign_session)
 	kvmi_assert_err(kvmi_ioctl_event(f->vm->fd, -1, 0), -EPERM);
 	kvmi_assert_err(kvmi_ioctl_hook(f->vm->fd, pair[0]), -EEXIST);
 	kvmi_assert_err(kvmi_ioctl_preunhook(f->vm->fd), 0);
-	wait_step(sv[0]);
+	kvmi_wait_step(sv[0]);
 	TEST_ASSERT_EQ(kvmi_state(f->vm->fd), KVMI_ACTIVE);
 
 	/* The tool leaves: the VM belongs to its VMM again. */
-	step(sv[0]);
-	finish_process(child);
+	kvmi_step(sv[0]);
+	kvmi_finish_process(child);
 	kvmi_wait_until(kvmi_state(f->vm->fd) == KVMI_DEAD);
 	kvmi_assert_err(kvmi_ioctl_unhook(f->vm->fd), 0);
 	kvmi_assert_err(kvmi_ioctl_hook(f->vm->fd, pair[0]), 0);
@@ -311,7 +231,7 @@ static void sees_the_end(struct kvmi_fixture *f, int fd)
 	struct kvmi k;
 	int vm_fd, sv[2];
 
-	vm_fd = take_vm_fd(getppid(), f->vm->fd);
+	vm_fd = kvmi_take_vm_fd(getppid(), f->vm->fd);
 	/* Nothing of the VMM's but what was taken: no fd and no mapping. */
 	kvm_vm_release(f->vm);
 	kvmi_socketpair(sv);
@@ -320,7 +240,7 @@ static void sees_the_end(struct kvmi_fixture *f, int fd)
 	kvm_close(vm_fd);
 	kvmi_init(&k, f->vm, sv[1]);
 	kvmi_ping(&k);
-	step(fd);
+	kvmi_step(fd);
 	kvmi_expect_closed(&k);
 }
 
@@ -329,13 +249,13 @@ KVMI_TEST(kvmi_foreign, vm_is_destroyed)
 	pid_t child;
 	int sv[2];
 
-	if (!have_sys_ptrace())
+	if (!kvmi_have_sys_ptrace())
 		SKIP(return, "no CAP_SYS_PTRACE");
 	kvmi_socketpair(sv);
-	child = start_process(sees_the_end, f, sv[1]);
-	wait_step(sv[0]);
+	child = kvmi_start_process(sees_the_end, f, sv[1]);
+	kvmi_wait_step(sv[0]);
 	kvm_vm_free(f->vm);
-	finish_process(child);
+	kvmi_finish_process(child);
 	/* For the teardown. */
 	f->vm = vm_create_barebones();
 }
@@ -352,10 +272,10 @@ static void stranger(struct kvmi_fixture *f, int fd)
 
 KVMI_TEST(kvmi_foreign, session_of_the_vmm)
 {
-	if (!have_sys_ptrace())
+	if (!kvmi_have_sys_ptrace())
 		SKIP(return, "no CAP_SYS_PTRACE");
 	kvmi_hook(&f->kvmi, f->vm);
-	run_process(stranger, f, -1);
+	kvmi_run_process(stranger, f, -1);
 	kvmi_expect_closed(&f->kvmi);
 	TEST_ASSERT_EQ(kvmi_state(f->vm->fd), KVMI_NONE);
 }
@@ -364,7 +284,7 @@ KVMI_TEST(kvmi_foreign, session_of_the_vmm)
 static void in_user_namespace(struct kvmi_fixture *f, int fd)
 {
 	TEST_ASSERT(!unshare(CLONE_NEWUSER), "unshare() failed");
-	TEST_ASSERT(have_sys_ptrace(), "No capability in a new namespace");
+	TEST_ASSERT(kvmi_have_sys_ptrace(), "No capability in a new namespace");
 	assert_all_refused(f->vm->fd);
 }
 
@@ -383,7 +303,7 @@ KVMI_TEST(kvmi_foreign, other_user_namespace)
 {
 	if (!have_user_namespaces())
 		SKIP(return, "no user namespaces");
-	run_process(in_user_namespace, f, -1);
+	kvmi_run_process(in_user_namespace, f, -1);
 	TEST_ASSERT_EQ(kvmi_state(f->vm->fd), KVMI_NONE);
 }
 
@@ -397,7 +317,7 @@ static void tool_of_namespace(struct kvmi_fixture *f, int fd)
 	kvmi_attach(&k, f->vm, sv[0], sv[1]);
 	kvmi_ping(&k);
 	kvmi_unhook(f->vm);
-	drop_sys_ptrace();
+	kvmi_drop_sys_ptrace();
 	assert_all_refused(f->vm->fd);
 }
 
@@ -407,7 +327,7 @@ static void vmm_in_namespace(struct kvmi_fixture *f, int fd)
 
 	TEST_ASSERT(!unshare(CLONE_NEWUSER), "unshare() failed");
 	inner.vm = vm_create_barebones();
-	run_process(tool_of_namespace, &inner, -1);
+	kvmi_run_process(tool_of_namespace, &inner, -1);
 	kvm_vm_free(inner.vm);
 }
 
@@ -419,7 +339,7 @@ KVMI_TEST(kvmi_foreign, same_user_namespace)
 		SKIP(return, "no user namespaces");
 	kvm_fd = open_kvm_dev_path_or_exit();
 	kvm_close(kvm_fd);
-	run_process(vmm_in_namespace, f, -1);
+	kvmi_run_process(vmm_in_namespace, f, -1);
 }
 
 KVMI_TEST_MAIN

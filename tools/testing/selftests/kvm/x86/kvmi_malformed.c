@@ -234,45 +234,6 @@ KVMI_TEST(kvmi_malformed, unknown_id)
 	finish(f);
 }
 
-/* A header that announces too much ends it, without any of the payload. */
-KVMI_TEST(kvmi_malformed, header_too_large)
-{
-	static const u16 sizes[] = { KVMI_MAX_MSG_SIZE + 1, 0x2000, 0xffff };
-	static const u16 ids[] = { KVMI_GET_VERSION, KVMI_VCPU_EVENT, 0xffff };
-	struct kvmi_msg_hdr hdr = { .seq = 1 };
-	unsigned int i, j;
-
-	start(f);
-	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		for (j = 0; j < ARRAY_SIZE(ids); j++) {
-			hdr.size = sizes[i];
-			hdr.id = ids[j];
-			kvmi_send_raw(&f->kvmi, &hdr, sizeof(hdr));
-			kvmi_expect_closed(&f->kvmi);
-			again(f);
-		}
-	}
-	finish(f);
-}
-
-/* The commands before it are answered all the same. */
-KVMI_TEST(kvmi_malformed, header_too_large_behind_commands)
-{
-	struct kvmi_msg_hdr msgs[] = {
-		{ .id = KVMI_GET_VERSION, .seq = 1 },
-		{ .id = KVMI_GET_VERSION, .seq = 2 },
-		{ .id = KVMI_GET_VERSION, .seq = 3, .size = 0xffff },
-	};
-	struct kvmi_get_version_reply reply;
-
-	kvmi_send_raw(&f->kvmi, msgs, sizeof(msgs));
-	kvmi_assert_err(kvmi_recv_reply(&f->kvmi, KVMI_GET_VERSION, 1, &reply,
-					sizeof(reply)), 0);
-	kvmi_assert_err(kvmi_recv_reply(&f->kvmi, KVMI_GET_VERSION, 2, &reply,
-					sizeof(reply)), 0);
-	kvmi_expect_closed(&f->kvmi);
-}
-
 /* Part of a message, and then nobody: at each byte of each message. */
 KVMI_TEST(kvmi_malformed, half_a_message)
 {

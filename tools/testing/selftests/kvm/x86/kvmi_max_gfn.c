@@ -82,4 +82,32 @@ KVMI_TEST(kvmi_max_gfn, one_page)
 	kvm_vm_free(vm);
 }
 
+static int max_gfn_err(struct kvmi *k)
+{
+	struct kvmi_vm_get_max_gfn_reply reply;
+
+	return kvmi_command(k, KVMI_VM_GET_MAX_GFN, NULL, 0, &reply,
+			    sizeof(reply));
+}
+
+/* No memory, no frame; what KVM keeps for itself is none either. */
+KVMI_TEST(kvmi_max_gfn, no_slots)
+{
+	struct kvm_vm *vm = vm_create_barebones();
+	struct kvmi k;
+
+	kvmi_hook(&k, vm);
+	kvmi_assert_err(max_gfn_err(&k), -KVMI_ENOENT);
+	vm_create_irqchip(vm);
+	__vm_vcpu_add(vm, 0);
+	kvmi_assert_err(max_gfn_err(&k), -KVMI_ENOENT);
+
+	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, 0, SLOT, 2, 0);
+	TEST_ASSERT_EQ(max_gfn(&k), 1);
+	vm_mem_region_delete(vm, SLOT);
+	kvmi_assert_err(max_gfn_err(&k), -KVMI_ENOENT);
+	kvmi_close(&k);
+	kvm_vm_free(vm);
+}
+
 KVMI_TEST_MAIN

@@ -340,6 +340,34 @@ KVMI_TEST(kvmi_registers, set_invalid_reply)
 	assert_not_applied(f, &ev);
 }
 
+/* The registers come before the action, also before one that is not allowed. */
+KVMI_TEST(kvmi_registers, set_unsupported_action)
+{
+	static const u8 actions[] = {
+		KVMI_EVENT_ACTION_RETRY,
+		KVMI_EVENT_ACTION_CRASH + 1,
+		0xff,
+	};
+	struct kvm_regs regs, now;
+	struct kvmi_event ev;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(actions); i++) {
+		spin(f, &ev);
+		regs = pattern(&ev.vcpu.arch.regs, 6);
+		kvmi_assert_err(kvmi_set_regs(&f->kvmi, 0, &regs), 0);
+		kvmi_reply(&f->kvmi, &ev, actions[i]);
+		kvmi_expect_closed(&f->kvmi);
+		kvmi_wait_until(kvmi_state(f->vm->fd) == KVMI_DEAD);
+		kvmi_stop(&f->runner);
+		vcpu_regs_get(f->vcpu, &now);
+		TEST_ASSERT(!memcmp(&now, &regs, sizeof(now)),
+			    "The registers are not those that were set");
+		kvmi_close(&f->kvmi);
+		kvmi_hook(&f->kvmi, f->vm);
+	}
+}
+
 KVMI_TEST(kvmi_registers, set_and_die)
 {
 	struct kvm_regs regs;

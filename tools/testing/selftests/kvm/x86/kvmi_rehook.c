@@ -3,11 +3,8 @@
  * HOOK and UNHOOK a thousand times: the kernel memory charged to the test is
  * back where it was.
  */
-#include <sys/stat.h>
-
 #include "kvmi_test.h"
 
-#define CGROUP_ROOT	"/sys/fs/cgroup"
 #define CYCLES		1000
 /* Grows what is allocated once: caches, stocks, slabs. */
 #define WARM_UP		200
@@ -20,86 +17,27 @@
  */
 #define BOUND		(3 * PAGE_SIZE * sysconf(_SC_NPROCESSORS_CONF))
 
-static char cgroup[128];
-
-static bool write_file(const char *dir, const char *name, const char *value)
-{
-	char path[256];
-	ssize_t ret;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return false;
-	ret = write(fd, value, strlen(value));
-	kvm_close(fd);
-	return ret == (ssize_t)strlen(value);
-}
+static struct kvmi_cgroup cgroup;
 
 /* Why not, or NULL. */
 static const char *enter_cgroup(void)
 {
-	if (access(CGROUP_ROOT "/cgroup.controllers", F_OK))
-		return "no cgroup v2 at " CGROUP_ROOT;
-	if (!write_file(CGROUP_ROOT, "cgroup.subtree_control", "+memory"))
-		return "the memory controller cannot be had";
-	snprintf(cgroup, sizeof(cgroup), CGROUP_ROOT "/kvmi_rehook.%d",
-		 getpid());
-	if (mkdir(cgroup, 0755))
-		return "no cgroup can be made";
-	if (!write_file(cgroup, "cgroup.procs", "0"))
-		return "the cgroup cannot be entered";
-	return NULL;
+	const char *why = kvmi_cgroup_make(&cgroup, "rehook");
+
+	if (!why)
+		kvmi_cgroup_enter(&cgroup);
+	return why;
 }
 
 static void leave_cgroup(void)
 {
-	write_file(CGROUP_ROOT, "cgroup.procs", "0");
-	rmdir(cgroup);
+	kvmi_cgroup_leave();
+	kvmi_cgroup_remove(&cgroup);
 }
 
-/* All memory that the kernel holds for this cgroup, in bytes. */
 static long kernel_memory(void)
 {
-	char path[256], line[256];
-	long kernel = -1;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/memory.stat", cgroup);
-	f = fopen(path, "r");
-	TEST_ASSERT(f, "Cannot open %s", path);
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "kernel %ld", &kernel) == 1)
-			break;
-	fclose(f);
-	TEST_ASSERT(kernel >= 0, "No kernel memory in memory.stat");
-	return kernel;
-}
-
-/* What waits for a grace period is freed after one. */
-static void grace_period(void)
-{
-	/* MEMBARRIER_CMD_GLOBAL */
-	syscall(__NR_membarrier, 1, 0, 0);
-}
-
-/* Also work queues free: until it is so, or for ever. */
-static void wait_for_memory(long limit)
-{
-	u64 deadline = kvmi_deadline();
-	char what[64];
-	long now;
-
-	for (;;) {
-		grace_period();
-		now = kernel_memory();
-		if (now <= limit)
-			return;
-		snprintf(what, sizeof(what), "kernel memory %ld above %ld",
-			 now, limit);
-		kvmi_still_alive(deadline, what);
-	}
+	return kvmi_cgroup_kernel_memory(&cgroup);
 }
 
 /*
@@ -166,12 +104,12 @@ TEST(memory)
 	kvmi_wait_progress(f->vm, 0);
 	for (i = 0; i < WARM_UP; i++)
 		cycle(f, i);
-	grace_period();
+	kvmi_grace_period();
 	before = kernel_memory();
 
 	for (i = 0; i < CYCLES; i++)
 		cycle(f, i);
-	wait_for_memory(before + BOUND);
+	kvmi_cgroup_wait_below(&cgroup, before + BOUND);
 	kvmi_wait_progress(f->vm, 0);
 	kvmi_stop(&f->runner);
 	kvm_vm_free(f->vm);
@@ -203,7 +141,7 @@ TEST(queued_commands_are_charged)
 		kvmi_unhook(f->vm);
 		kvmi_close(&f->kvmi);
 	}
-	grace_period();
+	kvmi_grace_period();
 	before = kernel_memory();
 
 	for (i = 0; i < 3; i++) {
@@ -231,7 +169,7 @@ TEST(queued_commands_are_charged)
 			kvmi_unhook(f->vm);
 		}
 		kvmi_close(&f->kvmi);
-		wait_for_memory(before + BOUND);
+		kvmi_cgroup_wait_below(&cgroup, before + BOUND);
 	}
 	kvm_vm_free(f->vm);
 	leave_cgroup();
@@ -251,7 +189,7 @@ TEST(memory_of_vms)
 
 	for (i = 0; i < WARM_UP + CYCLES; i++) {
 		if (i == WARM_UP) {
-			grace_period();
+			kvmi_grace_period();
 			before = kernel_memory();
 		}
 		vm = vm_create_barebones();
@@ -263,7 +201,7 @@ TEST(memory_of_vms)
 		kvm_vm_free(vm);
 		kvmi_close(&k);
 	}
-	wait_for_memory(before + BOUND);
+	kvmi_cgroup_wait_below(&cgroup, before + BOUND);
 	leave_cgroup();
 }
 

@@ -126,6 +126,38 @@ KVMI_TEST(kvmi_reply, wrong_size)
 	}
 }
 
+/* Not even the header that names the vCPU, whatever is in what there is. */
+KVMI_TEST(kvmi_reply, shorter_than_vcpu_header)
+{
+	struct kvmi_reply_msg msg;
+	struct kvmi_event ev;
+	unsigned int size;
+
+	for (size = 0; size < sizeof(msg.vcpu); size++) {
+		start(f, &ev);
+		kvmi_build_reply(&msg, &ev, KVMI_EVENT_ACTION_CONTINUE);
+		msg.hdr.size = size;
+		kvmi_send_raw(&f->kvmi, &msg, sizeof(msg.hdr) + size);
+		finish(f);
+	}
+
+	/* The bytes that there are name no vCPU. */
+	for (size = 1; size < sizeof(msg.vcpu); size++) {
+		start(f, &ev);
+		kvmi_build_reply(&msg, &ev, KVMI_EVENT_ACTION_CONTINUE);
+		memset(&msg.vcpu, 0xff, sizeof(msg.vcpu));
+		msg.hdr.size = size;
+		kvmi_send_raw(&f->kvmi, &msg, sizeof(msg.hdr) + size);
+		finish(f);
+	}
+
+	/* Nobody waits for one. */
+	kvmi_start(&f->runner, f->vcpu);
+	msg = (struct kvmi_reply_msg) { .hdr.id = KVMI_VCPU_EVENT };
+	kvmi_send_raw(&f->kvmi, &msg, sizeof(msg.hdr));
+	finish(f);
+}
+
 /*
  * A bad vCPU header is answered like that of a command, and the vCPU waits
  * on.

@@ -105,6 +105,34 @@ KVMI_TEST(unhook, event_waits_outside)
 	kvmi_stop(&f->runner);
 }
 
+/*
+ * Nobody ran the vCPU while its session ended, and no VM is hooked any more:
+ * what the session asked of it is stale, and it enters the guest.  KVM takes
+ * its hooks out a second after the last session.  If that takes longer than
+ * the sleep, less is seen, and nothing fails.
+ */
+KVMI_TEST(unhook, stale_request)
+{
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		kvmi_assert_err(kvmi_pause(&f->kvmi, i, 0), 0);
+		kvmi_send_vcpu(&f->kvmi, i, KVMI_VCPU_GET_INFO, NULL, 0);
+	}
+	kvmi_ping(&f->kvmi);
+	kvmi_unhook(f->vm);
+	TEST_ASSERT_EQ(kvmi_state(f->vm->fd), KVMI_NONE);
+	sleep(3);
+	for (i = 0; i < 2; i++) {
+		kvmi_start(&f->runner, f->vcpus[i]);
+		kvmi_wait_progress(f->vm, i);
+		kvmi_stop(&f->runner);
+		TEST_ASSERT_EQ(f->runner.exit_reason, 0);
+	}
+	rehook(f);
+	kvmi_expect_quiet(&f->kvmi);
+}
+
 KVMI_TEST(unhook, many_pauses_wait)
 {
 	struct kvmi_event ev;

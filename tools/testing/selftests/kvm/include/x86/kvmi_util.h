@@ -6,6 +6,8 @@
  * A test's main thread is the tool and the VMM's control thread at once; each
  * vCPU runs in a thread of its own (struct kvmi_runner).  Nothing here depends
  * on time: the one time-out only turns a hang into a failure.
+ *
+ * Each part names the file of lib/x86/ that it is in.
  */
 #ifndef SELFTEST_KVM_KVMI_UTIL_H
 #define SELFTEST_KVM_KVMI_UTIL_H
@@ -54,6 +56,8 @@ struct kvmi_event {
 };
 
 /*
+ * kvmi_messages.c
+ *
  * The table of messages: what negative tests are generated from.  Sizes and
  * offsets count from the start of the payload, struct kvmi_vcpu_hdr included.
  */
@@ -96,7 +100,7 @@ const struct kvmi_message *kvmi_find_message(u16 id);
 /* Is this event known to the build under test? */
 bool kvmi_known_event(u16 id);
 
-/* Deadlines that only say "it hangs". */
+/* kvmi_hang.c: deadlines that only say "it hangs". */
 u64 kvmi_deadline(void);
 void kvmi_still_alive(u64 deadline, const char *what);
 
@@ -110,7 +114,11 @@ do {									\
 	}								\
 } while (0)
 
-/* Skips the whole test, with a reason, unless introspection is there. */
+/*
+ * kvmi_vm.c
+ *
+ * Skips the whole test, with a reason, unless introspection is there.
+ */
 void kvmi_require(void);
 
 /* The five ioctls on a VM fd; 0 or -errno. */
@@ -121,17 +129,11 @@ int kvmi_ioctl_command(int vm_fd, s32 id, u32 allow);
 int kvmi_ioctl_event(int vm_fd, s32 id, u32 allow);
 int kvmi_ioctl_preunhook(int vm_fd);
 
-void kvmi_socketpair(int sv[2]);
-
 /* Hook @vm through a new socket pair and allow everything. */
 void kvmi_hook(struct kvmi *k, struct kvm_vm *vm);
 /* The same without the allow lists, over a pair whose tool end is @tool. */
 void kvmi_attach(struct kvmi *k, struct kvm_vm *vm, int vmm, int tool);
-/* The tool's side alone: the VM was, or will be, hooked elsewhere. */
-void kvmi_init(struct kvmi *k, struct kvm_vm *vm, int tool);
 void kvmi_allow_all(struct kvm_vm *vm);
-/* The tool goes away. */
-void kvmi_close(struct kvmi *k);
 void kvmi_unhook(struct kvm_vm *vm);
 
 /* fdinfo of the VM fd. */
@@ -145,6 +147,13 @@ enum kvmi_state kvmi_state(int vm_fd);
 /* Value of the line "@key:\t", or NULL; the caller frees it. */
 char *kvmi_fdinfo(int vm_fd, const char *key);
 
+/* kvmi_conn.c */
+void kvmi_socketpair(int sv[2]);
+/* The tool's side alone: the VM was, or will be, hooked elsewhere. */
+void kvmi_init(struct kvmi *k, struct kvm_vm *vm, int tool);
+/* The tool goes away. */
+void kvmi_close(struct kvmi *k);
+
 /* Bytes. */
 void kvmi_send_raw(struct kvmi *k, const void *data, size_t size);
 /* false: the session's other end is gone. */
@@ -155,19 +164,23 @@ bool __kvmi_recv_raw(struct kvmi *k, void *data, size_t size);
 void kvmi_expect_closed(struct kvmi *k);
 /* End of file, whatever comes before it; returns the number of messages. */
 unsigned int kvmi_drain_until_closed(struct kvmi *k);
-/* Nothing has been sent that was not received. */
-void kvmi_expect_quiet(struct kvmi *k);
 
 /* Messages.  Send functions return the sequence number. */
 u32 kvmi_send(struct kvmi *k, u16 id, const void *payload, size_t size);
+u32 kvmi_send_parts(struct kvmi *k, u16 id, const void *head, size_t head_size,
+		    const void *body, size_t size);
 u32 kvmi_send_vcpu(struct kvmi *k, u16 vcpu, u16 id, const void *body,
 		   size_t size);
 struct kvmi_msg *kvmi_recv(struct kvmi *k);
 /* Any reply; NULL when the session has ended. */
 struct kvmi_msg *__kvmi_recv_reply(struct kvmi *k, u32 seq);
+/* The next event; NULL when the session has ended. */
+struct kvmi_msg *__kvmi_recv_event(struct kvmi *k);
 bool kvmi_is_event(const struct kvmi_msg *msg);
 
 /*
+ * kvmi_command.c
+ *
  * Receive the reply to @seq.  Returns its error code; if that is 0 the reply
  * behind it has exactly @size bytes, copied to @reply.
  */
@@ -188,6 +201,8 @@ do {									\
 
 /* A round trip that needs no permission: proves the session is alive. */
 void kvmi_ping(struct kvmi *k);
+/* Nothing has been sent that was not received. */
+void kvmi_expect_quiet(struct kvmi *k);
 
 /* Commands that many tests use. */
 int kvmi_pause(struct kvmi *k, u16 vcpu, u8 wait);
@@ -198,7 +213,7 @@ int kvmi_get_regs(struct kvmi *k, u16 vcpu,
 		  struct kvmi_vcpu_get_registers_reply *reply);
 int kvmi_set_regs(struct kvmi *k, u16 vcpu, const struct kvm_regs *regs);
 
-/* Events. */
+/* kvmi_event.c */
 void kvmi_recv_event(struct kvmi *k, struct kvmi_event *ev);
 void kvmi_parse_event(const struct kvmi_msg *msg, struct kvmi_event *ev);
 /* The next event is PAUSE of @vcpu. */
@@ -218,7 +233,7 @@ struct kvmi_reply_msg {
 void kvmi_build_reply(struct kvmi_reply_msg *msg, const struct kvmi_event *ev,
 		      u8 action);
 
-/* A vCPU that runs in a thread of its own. */
+/* kvmi_runner.c: a vCPU that runs in a thread of its own. */
 struct kvmi_runner {
 	struct kvm_vcpu *vcpu;
 	pthread_t thread;
@@ -251,5 +266,40 @@ void kvmi_wait_progress(struct kvm_vm *vm, unsigned int index);
 
 /* The common VM: @nr_vcpus vCPUs in kvmi_guest_count(). */
 struct kvm_vm *kvmi_create_vm(unsigned int nr_vcpus, struct kvm_vcpu **vcpus);
+
+/* kvmi_process.c */
+struct kvmi_fixture;
+
+/* A process of its own mm; its assertions are the test's. */
+pid_t kvmi_start_process(void (*fn)(struct kvmi_fixture *f, int fd),
+			 struct kvmi_fixture *f, int fd);
+void kvmi_finish_process(pid_t pid);
+void kvmi_run_process(void (*fn)(struct kvmi_fixture *f, int fd),
+		      struct kvmi_fixture *f, int fd);
+/* The VM's fd, taken from its owner as a tool does it. */
+int kvmi_take_vm_fd(pid_t owner, int fd);
+/* Two processes go by turns, over a socket pair. */
+void kvmi_step(int fd);
+void kvmi_wait_step(int fd);
+void kvmi_drop_sys_ptrace(void);
+bool kvmi_have_sys_ptrace(void);
+
+/* kvmi_cgroup.c: a memory cgroup (v2) of the test's own. */
+struct kvmi_cgroup {
+	char path[128];
+};
+
+/* Why not, or NULL. */
+const char *kvmi_cgroup_make(struct kvmi_cgroup *cg, const char *name);
+void kvmi_cgroup_enter(const struct kvmi_cgroup *cg);
+/* Back to the root. */
+void kvmi_cgroup_leave(void);
+void kvmi_cgroup_remove(const struct kvmi_cgroup *cg);
+/* All memory that the kernel holds for it, in bytes. */
+long kvmi_cgroup_kernel_memory(const struct kvmi_cgroup *cg);
+/* Also work queues free: wait until it is so, or for ever. */
+void kvmi_cgroup_wait_below(const struct kvmi_cgroup *cg, long limit);
+/* What waits for a grace period is freed after one. */
+void kvmi_grace_period(void);
 
 #endif /* SELFTEST_KVM_KVMI_UTIL_H */

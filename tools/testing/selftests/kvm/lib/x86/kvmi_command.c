@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Commands and their replies.  See kvmi_util.h. */
+#include "kvmi_util.h"
+
+void kvmi_ping(struct kvmi *k)
+{
+	struct kvmi_get_version_reply reply;
+
+	kvmi_assert_err(kvmi_command(k, KVMI_GET_VERSION, NULL, 0, &reply,
+				     sizeof(reply)), 0);
+	TEST_ASSERT_EQ(reply.version, KVMI_VERSION);
+}
+
+void kvmi_expect_quiet(struct kvmi *k)
+{
+	struct kvmi_msg *msg;
+
+	/* The one stream is in order: what came before is in the stash. */
+	kvmi_ping(k);
+	if (list_empty(&k->stash))
+		return;
+	msg = list_first_entry(&k->stash, struct kvmi_msg, list);
+	TEST_FAIL("Unexpected message: id %u, %u bytes, seq %u", msg->hdr.id,
+		  msg->hdr.size, msg->hdr.seq);
+}
+
+int kvmi_recv_reply(struct kvmi *k, u16 id, u32 seq, void *reply, size_t size)
+{
+	struct kvmi_error_code ec;
+	struct kvmi_msg *msg;
+
+	msg = __kvmi_recv_reply(k, seq);
+	TEST_ASSERT(msg, "The session ended before the reply to %u", id);
+	TEST_ASSERT(msg->hdr.id == id, "Reply with id %u, wanted %u",
+		    msg->hdr.id, id);
+	memcpy(&ec, msg->data, sizeof(ec));
+	if (!ec.err) {
+		TEST_ASSERT(msg->hdr.size == sizeof(ec) + size,
+			    "Reply to %u has %u bytes, wanted %zu", id,
+			    msg->hdr.size, sizeof(ec) + size);
+		if (size)
+			memcpy(reply, msg->data + sizeof(ec), size);
+	}
+	free(msg);
+	return ec.err;
+}
+
+int kvmi_command(struct kvmi *k, u16 id, const void *payload, size_t size,
+		 void *reply, size_t reply_size)
+{
+	u32 seq = kvmi_send(k, id, payload, size);
+
+	return kvmi_recv_reply(k, id, seq, reply, reply_size);
+}
+
+int kvmi_vcpu_command(struct kvmi *k, u16 vcpu, u16 id, const void *body,
+		      size_t size, void *reply, size_t reply_size)
+{
+	u32 seq = kvmi_send_vcpu(k, vcpu, id, body, size);
+
+	return kvmi_recv_reply(k, id, seq, reply, reply_size);
+}
+
+int kvmi_pause(struct kvmi *k, u16 vcpu, u8 wait)
+{
+	struct kvmi_vm_pause_vcpu req = { .vcpu = vcpu, .wait = wait };
+
+	return kvmi_command(k, KVMI_VM_PAUSE_VCPU, &req, sizeof(req), NULL, 0);
+}
+
+u32 kvmi_vcpu_count(struct kvmi *k)
+{
+	struct kvmi_vm_get_info_reply reply;
+
+	kvmi_assert_err(kvmi_command(k, KVMI_VM_GET_INFO, NULL, 0, &reply,
+				     sizeof(reply)), 0);
+	return reply.vcpu_count;
+}
+
+int kvmi_read_physical(struct kvmi *k, u64 gpa, u16 size, void *data)
+{
+	struct kvmi_vm_read_physical req = { .gpa = gpa, .size = size };
+
+	return kvmi_command(k, KVMI_VM_READ_PHYSICAL, &req, sizeof(req), data,
+			    size);
+}
+
+int kvmi_write_physical(struct kvmi *k, u64 gpa, u16 size, const void *data)
+{
+	struct kvmi_vm_write_physical req = { .gpa = gpa, .size = size };
+	u32 seq;
+
+	seq = kvmi_send_parts(k, KVMI_VM_WRITE_PHYSICAL, &req, sizeof(req),
+			      data, size);
+	return kvmi_recv_reply(k, KVMI_VM_WRITE_PHYSICAL, seq, NULL, 0);
+}
+
+int kvmi_get_regs(struct kvmi *k, u16 vcpu,
+		  struct kvmi_vcpu_get_registers_reply *reply)
+{
+	struct kvmi_vcpu_get_registers req = {};
+
+	return kvmi_vcpu_command(k, vcpu, KVMI_VCPU_GET_REGISTERS, &req,
+				 sizeof(req), reply, sizeof(*reply));
+}
+
+int kvmi_set_regs(struct kvmi *k, u16 vcpu, const struct kvm_regs *regs)
+{
+	return kvmi_vcpu_command(k, vcpu, KVMI_VCPU_SET_REGISTERS, regs,
+				 sizeof(*regs), NULL, 0);
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* vCPU events and their replies.  See kvmi_util.h. */
+#include "kvmi_util.h"
+
+static bool is_zero(const void *data, size_t size)
+{
+	const u8 *p = data;
+
+	while (size--)
+		if (*p++)
+			return false;
+	return true;
+}
+
+void kvmi_parse_event(const struct kvmi_msg *msg, struct kvmi_event *ev)
+{
+	const struct kvmi_event_hdr *hdr = (const void *)msg->data;
+	const size_t common = sizeof(*hdr) + sizeof(ev->vcpu);
+	const struct kvm_sregs *sregs;
+
+	TEST_ASSERT(kvmi_is_event(msg) && msg->hdr.id == KVMI_VCPU_EVENT,
+		    "Message %u is no vCPU event", msg->hdr.id);
+	TEST_ASSERT(msg->hdr.size >= common &&
+		    msg->hdr.size - common <= sizeof(ev->specific),
+		    "vCPU event of %u bytes", msg->hdr.size);
+
+	memset(ev, 0, sizeof(*ev));
+	ev->seq = msg->hdr.seq;
+	ev->event = hdr->event;
+	memcpy(&ev->vcpu, msg->data + sizeof(*hdr), sizeof(ev->vcpu));
+	ev->specific_size = msg->hdr.size - common;
+	memcpy(ev->specific, msg->data + common, ev->specific_size);
+
+	sregs = &ev->vcpu.arch.sregs;
+	TEST_ASSERT_EQ(ev->vcpu.size, sizeof(ev->vcpu));
+	TEST_ASSERT(is_zero(hdr->padding, sizeof(hdr->padding)) &&
+		    !ev->vcpu.padding &&
+		    is_zero(ev->vcpu.arch.padding,
+			    sizeof(ev->vcpu.arch.padding)) &&
+		    is_zero(sregs->gdt.padding, sizeof(sregs->gdt.padding)) &&
+		    is_zero(sregs->idt.padding, sizeof(sregs->idt.padding)) &&
+		    !sregs->cs.padding && !sregs->tr.padding,
+		    "Event with padding that is not zero");
+}
+
+void kvmi_recv_event(struct kvmi *k, struct kvmi_event *ev)
+{
+	struct kvmi_msg *msg = __kvmi_recv_event(k);
+
+	TEST_ASSERT(msg, "The session ended before the event");
+	kvmi_parse_event(msg, ev);
+	free(msg);
+}
+
+void kvmi_recv_pause(struct kvmi *k, u16 vcpu, struct kvmi_event *ev)
+{
+	kvmi_recv_event(k, ev);
+	TEST_ASSERT_EQ(ev->event, KVMI_VCPU_EVENT_PAUSE);
+	TEST_ASSERT_EQ(ev->vcpu.vcpu, vcpu);
+	TEST_ASSERT_EQ(ev->specific_size, 0);
+}
+
+void kvmi_recv_unhook_event(struct kvmi *k, u32 seq)
+{
+	struct kvmi_msg *msg = __kvmi_recv_event(k);
+
+	TEST_ASSERT(msg, "The session ended before the event");
+	TEST_ASSERT_EQ(msg->hdr.id, KVMI_VM_EVENT);
+	TEST_ASSERT_EQ(msg->hdr.size, sizeof(struct kvmi_event_hdr));
+	TEST_ASSERT_EQ(msg->hdr.seq, seq);
+	TEST_ASSERT(is_zero(msg->data, msg->hdr.size),
+		    "UNHOOK event with contents");
+	free(msg);
+}
+
+void kvmi_build_reply(struct kvmi_reply_msg *msg, const struct kvmi_event *ev,
+		      u8 action)
+{
+	memset(msg, 0, sizeof(*msg));
+	msg->hdr.id = KVMI_VCPU_EVENT;
+	msg->hdr.size = sizeof(*msg) - sizeof(msg->hdr);
+	msg->hdr.seq = ev->seq;
+	msg->vcpu.vcpu = ev->vcpu.vcpu;
+	msg->reply.action = action;
+	msg->reply.event = ev->event;
+}
+
+void kvmi_reply(struct kvmi *k, const struct kvmi_event *ev, u8 action)
+{
+	struct kvmi_reply_msg msg;
+
+	kvmi_build_reply(&msg, ev, action);
+	kvmi_send_raw(k, &msg, sizeof(msg));
+}
+
+void kvmi_stop_vcpu(struct kvmi *k, u16 vcpu, struct kvmi_event *ev)
+{
+	kvmi_assert_err(kvmi_pause(k, vcpu, 0), 0);
+	kvmi_recv_pause(k, vcpu, ev);
+}
