@@ -2,7 +2,7 @@
 
 //! Events of x86, `Documentation/virt/kvm/kvmi.rst`.
 
-use super::{ask, Between, Doing, Event, Said};
+use super::{ask, Doing, Event, Said};
 use crate::{
     session::Session,
     sys::{glue::*, kvm::RunningVcpu},
@@ -62,8 +62,6 @@ event! {
     /// CPUID.
     Cpuid, KVMI_VCPU_EVENT_CPUID, kvmi_vcpu_event_cpuid, (), retry: false
 }
-
-impl Between for Trap {}
 
 /// The events that are enabled with VCPU_CONTROL_EVENTS and need something of KVM.
 pub(crate) fn needs_kvm(event: u16) -> bool {

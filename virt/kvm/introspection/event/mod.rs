@@ -28,11 +28,6 @@ pub(crate) trait Event {
     type Reply;
 }
 
-/// An event between two instructions: raised and awaited at the top of the run loop.
-///
-/// Its tool may let the vCPU go on or crash it.
-pub(crate) trait Between: Event {}
-
 /// An event of an instruction, which the guest does again if KVM_RUN had to be left meanwhile.
 pub(crate) trait Doing: Event {
     /// May the tool send the guest back without the instruction done?
@@ -47,7 +42,6 @@ impl Event for Pause {
     type Specific = ();
     type Reply = ();
 }
-impl Between for Pause {}
 
 /// Events of the VM that this build has.
 pub(crate) const VM_EVENTS: u64 = bits(&[KVMI_VM_EVENT_UNHOOK as u16]);
