@@ -216,6 +216,12 @@ impl RunningVcpu<'_> {
         unsafe { glue::kvmi_vcpu_adopt(self.as_ptr(), owner) }
     }
 
+    /// What is wanted from now on is what this session wants.
+    pub(crate) fn claim(&self, owner: u64) {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_claim(self.as_ptr(), owner) }
+    }
+
     /// Has the guest been entered with the exception that was queued last?
     pub(crate) fn was_injected(&self) -> bool {
         // SAFETY: See `index()`.

@@ -28,7 +28,7 @@ same_as_in_c! {
     kvmi_rs_create_vm, kvmi_rs_pre_destroy_vm, kvmi_rs_destroy_vm, kvmi_rs_mm_release,
     kvmi_rs_vcpu_postcreate, kvmi_rs_protect_vm, kvmi_rs_hook, kvmi_rs_unhook,
     kvmi_rs_allow_command, kvmi_rs_allow_event, kvmi_rs_preunhook, kvmi_rs_status,
-    kvmi_rs_handle_requests, kvmi_rs_state_written, kvmi_rs_hypercall, kvmi_rs_breakpoint,
+    kvmi_rs_handle_requests, kvmi_rs_state_written, kvmi_rs_hears, kvmi_rs_hypercall, kvmi_rs_breakpoint,
     kvmi_rs_cr, kvmi_rs_xsetbv, kvmi_rs_descriptor, kvmi_rs_msr, kvmi_rs_cpuid,
 }
 
@@ -260,6 +260,15 @@ unsafe extern "C" fn kvmi_rs_state_written(vcpu: *mut glue::kvm_vcpu) {
     let _ = unsafe { with_vcpu(vcpu, Door::state_written) };
 }
 
+/// # Safety
+///
+/// `vcpu` is a vCPU whose mutex the calling thread holds.
+#[no_mangle]
+unsafe extern "C" fn kvmi_rs_hears(vcpu: *mut glue::kvm_vcpu, event: u16) -> bool {
+    // SAFETY: As required; only the index of the vCPU is read.
+    unsafe { with_vcpu(vcpu, |door, here| door.hears(here, event)) }.unwrap_or(false)
+}
+
 /// Asks about something that the guest is doing; a value that the tool wants is stored.
 ///
 /// # Safety
@@ -273,7 +282,7 @@ unsafe fn ask(
     // SAFETY: As required.
     let said = unsafe { with_vcpu(vcpu, |door, here| door.ask(here, ask)) };
     let (wanted, verdict) = match said {
-        None => (None, glue::KVMI_PROCEED),
+        None | Some(Said::Unasked) => (None, glue::KVMI_UNASKED),
         Some(Said::Proceed(wanted)) => (wanted, glue::KVMI_PROCEED),
         Some(Said::Rewritten(wanted)) => (wanted, glue::KVMI_REWRITTEN),
         Some(Said::Retry) => (None, glue::KVMI_RETRY),

@@ -157,10 +157,13 @@ int kvmi_vcpu_want_cr(struct kvm_vcpu *vcpu, __u8 cr, bool want);
 int kvmi_vcpu_want_msr(struct kvm_vcpu *vcpu, __u32 msr, bool want);
 void kvmi_vcpu_want_nothing(struct kvm_vcpu *vcpu);
 void kvmi_vcpu_adopt(struct kvm_vcpu *vcpu, __u64 owner);
+void kvmi_vcpu_claim(struct kvm_vcpu *vcpu, __u64 owner);
 bool kvmi_vcpu_is_due(struct kvm_vcpu *vcpu);
 
 /* What a hook site is to do. */
 enum kvmi_verdict {
+	/* Nobody wanted to be asked. */
+	KVMI_UNASKED,
 	/* As if nobody had asked, with the value that came back. */
 	KVMI_PROCEED,
 	/* The same, but the registers are the tool's: none may be written back. */
@@ -231,6 +234,7 @@ int kvmi_rs_handle_requests(struct kvm_vcpu *vcpu);
 void kvmi_rs_state_written(struct kvm_vcpu *vcpu);
 
 /* Events; enum kvmi_verdict comes back. */
+bool kvmi_rs_hears(struct kvm_vcpu *vcpu, __u16 event);
 int kvmi_rs_hypercall(struct kvm_vcpu *vcpu);
 int kvmi_rs_breakpoint(struct kvm_vcpu *vcpu, __u8 insn_len);
 int kvmi_rs_cr(struct kvm_vcpu *vcpu, __u8 cr, __u64 old_value, __u64 *value);

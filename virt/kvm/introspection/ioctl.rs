@@ -255,7 +255,7 @@ impl Door {
     /// Asks the session of this VM about something that the guest is doing.
     pub(crate) fn ask(&self, here: &RunningVcpu<'_>, ask: impl FnOnce(Site<'_>) -> Said) -> Said {
         let Some(session) = self.session() else {
-            return Said::Proceed(None);
+            return Said::Unasked;
         };
 
         match here.index().and_then(|index| session.vcpu(index)) {
@@ -264,8 +264,17 @@ impl Door {
                 me: &me,
                 here,
             }),
-            None => Said::Proceed(None),
+            None => Said::Unasked,
         }
+    }
+
+    /// Does a living session want to hear of an event?
+    pub(crate) fn hears(&self, here: &RunningVcpu<'_>, event: u16) -> bool {
+        self.session()
+            .filter(|session| !session.is_dead())
+            .zip(here.index())
+            .and_then(|(session, index)| session.vcpu(index))
+            .is_some_and(|me| me.events.contains(event))
     }
 
     /// The VMM wrote the state of this vCPU.

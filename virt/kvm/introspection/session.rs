@@ -311,6 +311,7 @@ impl Session {
     fn run_command(&self, message: &Message, me: &Vcpu, here: &RunningVcpu<'_>) {
         let answer = command::run_on_vcpu(self, message, me, here);
 
+        here.claim(self.id);
         match answer {
             Ok(payload) => self.answer(message, Ok(payload)),
             Err(Failure::Refused(code)) => self.answer(message, Err(code)),
@@ -340,21 +341,20 @@ impl Session {
         event::raise::<event::x86::Trap>(self, me, here, &event, None);
     }
 
-    /// Tells the tool of an injection, before it hears of something else, and waits for its answer.
-    pub(crate) fn tell_of_injection(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> Verdict {
+    /// Tells the tool of an injection before it hears of something else, and waits for its answer;
+    /// false: there was none.  What the guest is doing must be done again, for the tool may have
+    /// changed anything.
+    pub(crate) fn tell_of_injection(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> bool {
         let Some(injected) = me.take_injected() else {
-            return Verdict::Continue;
+            return false;
         };
 
         here.told();
         self.raise_trap(&injected, me, here);
-        match self.settle(me, here) {
-            Verdict::Crash => {
-                here.note_crash();
-                Verdict::Crash
-            }
-            verdict => verdict,
+        if let Verdict::Crash = self.settle(me, here) {
+            here.note_crash();
         }
+        true
     }
 
     /// Waits for the answer to the event in flight, running commands meanwhile.

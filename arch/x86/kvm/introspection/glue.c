@@ -389,6 +389,7 @@ void kvmi_vcpu_want_nothing(struct kvm_vcpu *vcpu)
 	wishes->moved = false;
 	wishes->crash = false;
 	wishes->injected = false;
+	wishes->owner = 0;
 	kvmi_vcpu_hold(vcpu, false);
 	kvmi_reprogram(vcpu);
 }
@@ -447,6 +448,10 @@ bool kvmi_vcpu_inject(struct kvm_vcpu *vcpu, const struct kvmi_injection *wanted
 		return false;
 	}
 
+	/* As if INT3 or INTO were at RIP. */
+	if (wanted->nr == BP_VECTOR || wanted->nr == OF_VECTOR)
+		vcpu->arch.event_exit_inst_len = 1;
+
 	if (wanted->nr == PF_VECTOR)
 		kvm_queue_exception_e_p(vcpu, PF_VECTOR, wanted->error_code,
 					wanted->address);
@@ -496,20 +501,19 @@ void kvmi_vcpu_adopt(struct kvm_vcpu *vcpu, __u64 owner)
 {
 	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
 
-	if (!wishes || wishes->owner == owner)
-		return;
-
-	kvmi_vcpu_want_nothing(vcpu);
-	wishes->owner = owner;
+	if (wishes && wishes->owner && wishes->owner != owner)
+		kvmi_vcpu_want_nothing(vcpu);
 }
 
-enum kvmi_verdict __kvmi_hypercall(struct kvm_vcpu *vcpu)
+/* A command of this session ran: what is wanted now is what it wants. */
+void kvmi_vcpu_claim(struct kvm_vcpu *vcpu, __u64 owner)
 {
-	return kvmi_rs_hypercall(vcpu);
+	if (vcpu->arch.kvmi)
+		vcpu->arch.kvmi->owner = owner;
 }
 
 /* Number and sub-function of the call for the tool, in either calling convention. */
-bool kvmi_is_request_hypercall(struct kvm_vcpu *vcpu)
+static bool kvmi_is_request_hypercall(struct kvm_vcpu *vcpu)
 {
 	if ((u32)kvm_rax_read(vcpu) != KVM_HC_XEN_HVM_OP)
 		return false;
@@ -520,6 +524,19 @@ bool kvmi_is_request_hypercall(struct kvm_vcpu *vcpu)
 
 	return (u32)kvm_rbx_read(vcpu) == KVM_HC_XEN_HVM_OP_GUEST_REQUEST_VM_EVENT &&
 	       !(u32)kvm_rcx_read(vcpu);
+}
+
+enum kvmi_verdict __kvmi_hypercall(struct kvm_vcpu *vcpu)
+{
+	if (!kvmi_is_request_hypercall(vcpu))
+		return KVMI_UNASKED;
+
+	return kvmi_rs_hypercall(vcpu);
+}
+
+bool __kvmi_owns_breakpoints(struct kvm_vcpu *vcpu)
+{
+	return kvmi_rs_hears(vcpu, KVMI_VCPU_EVENT_BREAKPOINT);
 }
 
 enum kvmi_verdict __kvmi_breakpoint(struct kvm_vcpu *vcpu, u8 insn_len)

@@ -33,6 +33,8 @@ struct kvmi_wishes {
 	/* MSRs: those from 0 on, then those from 0xc0000000 on. */
 	DECLARE_BITMAP(msrs, 2 * KVMI_MSRS);
 
+	/* KVM does what no guest could do again: nothing is asked. */
+	bool mute;
 	/* The tool moved RIP in the event that was just answered. */
 	bool moved;
 	/* KVM_RUN ends with KVM_EXIT_SHUTDOWN. */
@@ -45,7 +47,7 @@ struct kvmi_wishes {
 	u64 injected_exits;
 	/* Hardware is to be programmed when the guest's own guest is left. */
 	bool stale;
-	/* The session that wants this. */
+	/* The session that wants this; 0: nothing is wanted. */
 	u64 owner;
 };
 
@@ -58,7 +60,7 @@ enum kvmi_verdict __kvmi_xsetbv(struct kvm_vcpu *vcpu, u64 val);
 enum kvmi_verdict __kvmi_descriptor(struct kvm_vcpu *vcpu, u8 which, bool write);
 enum kvmi_verdict __kvmi_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *val);
 enum kvmi_verdict __kvmi_cpuid(struct kvm_vcpu *vcpu, u8 insn_len);
-bool kvmi_is_request_hypercall(struct kvm_vcpu *vcpu);
+bool __kvmi_owns_breakpoints(struct kvm_vcpu *vcpu);
 void __kvmi_vcpu_destroy(struct kvm_vcpu *vcpu);
 
 /* Is this event intercepted for a tool?  For those who program hardware. */
@@ -114,16 +116,17 @@ static inline bool kvmi_intercepts_msr(struct kvm_vcpu *vcpu, u32 msr)
 static inline bool kvmi_wants(struct kvm_vcpu *vcpu, unsigned int event)
 {
 	return static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi &&
-	       (vcpu->arch.kvmi->events & BIT(event)) && !is_guest_mode(vcpu);
+	       (vcpu->arch.kvmi->events & BIT(event)) &&
+	       !vcpu->arch.kvmi->mute && !is_guest_mode(vcpu);
 }
 
 /* The hypercall that a guest makes to speak to the tool. */
-static inline enum kvmi_verdict kvmi_hypercall(struct kvm_vcpu *vcpu, bool *ours)
+static inline enum kvmi_verdict kvmi_hypercall(struct kvm_vcpu *vcpu)
 {
-	*ours = kvmi_wants(vcpu, KVMI_VCPU_EVENT_HYPERCALL) &&
-		kvmi_is_request_hypercall(vcpu);
+	if (kvmi_wants(vcpu, KVMI_VCPU_EVENT_HYPERCALL))
+		return __kvmi_hypercall(vcpu);
 
-	return *ours ? __kvmi_hypercall(vcpu) : KVMI_PROCEED;
+	return KVMI_UNASKED;
 }
 
 /* INT3, with RIP at it. */
@@ -195,6 +198,20 @@ static inline bool kvmi_take_moved(struct kvm_vcpu *vcpu)
 	return true;
 }
 
+/* Nothing is asked while KVM does what no guest could do again. */
+static inline void kvmi_mute(struct kvm_vcpu *vcpu, bool mute)
+{
+	if (static_branch_unlikely(&kvmi_enabled) && vcpu->arch.kvmi)
+		vcpu->arch.kvmi->mute = mute;
+}
+
+/* Are breakpoints a tool's, and not the VMM's to debug with? */
+static inline bool kvmi_owns_breakpoints(struct kvm_vcpu *vcpu)
+{
+	return kvmi_wants(vcpu, KVMI_VCPU_EVENT_BREAKPOINT) &&
+	       __kvmi_owns_breakpoints(vcpu);
+}
+
 /* Are interrupts held back until an answered event recurs? */
 static inline bool kvmi_holds_interrupts(struct kvm_vcpu *vcpu)
 {
@@ -214,10 +231,9 @@ static inline bool kvmi_intercepts(struct kvm_vcpu *vcpu, unsigned int event) { 
 static inline bool kvmi_intercepts_cr(struct kvm_vcpu *vcpu, unsigned int cr) { return false; }
 static inline bool kvmi_intercepts_msr(struct kvm_vcpu *vcpu, u32 msr) { return false; }
 
-static inline enum kvmi_verdict kvmi_hypercall(struct kvm_vcpu *vcpu, bool *ours)
+static inline enum kvmi_verdict kvmi_hypercall(struct kvm_vcpu *vcpu)
 {
-	*ours = false;
-	return KVMI_PROCEED;
+	return KVMI_UNASKED;
 }
 
 static inline enum kvmi_verdict kvmi_breakpoint(struct kvm_vcpu *vcpu, u8 insn_len)
@@ -253,6 +269,8 @@ static inline enum kvmi_verdict kvmi_cpuid(struct kvm_vcpu *vcpu, u8 insn_len)
 }
 
 static inline bool kvmi_has_wishes(struct kvm_vcpu *vcpu) { return false; }
+static inline void kvmi_mute(struct kvm_vcpu *vcpu, bool mute) { }
+static inline bool kvmi_owns_breakpoints(struct kvm_vcpu *vcpu) { return false; }
 static inline bool kvmi_take_moved(struct kvm_vcpu *vcpu) { return false; }
 static inline bool kvmi_holds_interrupts(struct kvm_vcpu *vcpu) { return false; }
 static inline void kvmi_vcpu_destroy(struct kvm_vcpu *vcpu) { }

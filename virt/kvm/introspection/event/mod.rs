@@ -182,6 +182,8 @@ pub(crate) fn conclude(session: &Session, answer: &Answer, here: &RunningVcpu<'_
 
 /// What the tool says of something that the guest is doing.
 pub(crate) enum Said {
+    /// It does not want to be asked.
+    Unasked,
     /// Nothing, or to go on.
     Proceed(Option<u64>),
     /// To go on, and the registers are what it wants them to be.
@@ -203,7 +205,7 @@ pub(crate) fn ask<E: Doing>(
     specific: &E::Specific,
 ) -> Said {
     if session.is_dead() || !me.events.contains(E::ID.into()) {
-        return Said::Proceed(None);
+        return Said::Unasked;
     }
 
     let place = Place::new(here.rip(), here.cr3(), specific.as_bytes());
@@ -211,11 +213,8 @@ pub(crate) fn ask<E: Doing>(
     if !me.recurs(E::ID, &place) {
         me.cancel_event();
         // The tool hears of an injection before it hears of anything else.
-        if let Verdict::Interrupted | Verdict::Crash = session.tell_of_injection(me, here) {
+        if session.tell_of_injection(me, here) {
             return Said::Retry;
-        }
-        if session.is_dead() {
-            return Said::Proceed(None);
         }
         raise::<E>(session, me, here, specific, Some(place));
     }
