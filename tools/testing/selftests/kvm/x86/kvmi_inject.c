@@ -18,20 +18,20 @@ static struct {
 static u64 do_cpuid;
 
 static const u8 exceptions[] = {
-	0, 1, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 16, 17, 18, 19,
+	0, 1, 3, 5, 6, 7, 8, 10, 11, 12, 13, 14, 16, 17, 18, 19,
 };
 
-extern const char kvmi_inject_nop[];
+extern const char kvmi_inject_nop[], kvmi_inject_int3[];
 
 static bool has_error_code(u8 nr)
 {
 	return nr == 8 || (nr >= 10 && nr <= 14) || nr == 17;
 }
 
-/* Those that are delivered behind an instruction. */
-static bool is_soft(u8 nr)
+/* #BP is that of an INT3, behind which it is delivered; the others come here. */
+static u64 place_of(u8 nr)
 {
-	return nr == BP_VECTOR || nr == OF_VECTOR;
+	return (u64)(nr == BP_VECTOR ? kvmi_inject_int3 : kvmi_inject_nop);
 }
 
 static void handler(struct ex_regs *regs)
@@ -54,7 +54,11 @@ static void guest(void)
 {
 	for (;;) {
 		WRITE_ONCE(kvmi_progress[0], kvmi_progress[0] + 1);
-		asm volatile(".globl kvmi_inject_nop\nkvmi_inject_nop: nop");
+		asm volatile(".globl kvmi_inject_nop, kvmi_inject_int3\n"
+			     "kvmi_inject_nop: nop\n\t"
+			     "jmp 1f\n\t"
+			     "kvmi_inject_int3: int3\n\t"
+			     "1:");
 	}
 }
 
@@ -105,13 +109,13 @@ static void recv_trap(struct kvmi_fixture *f, struct kvmi_event *ev, u8 nr,
 	TEST_ASSERT_EQ(trap->address, ev->vcpu.arch.sregs.cr2);
 }
 
-static void stop_at_nop(struct kvmi_fixture *f, struct kvmi_event *ev)
+static void stop_for(struct kvmi_fixture *f, struct kvmi_event *ev, u8 nr)
 {
 	struct kvm_regs regs;
 
 	kvmi_stop_vcpu(&f->kvmi, 0, ev);
 	regs = ev->vcpu.arch.regs;
-	regs.rip = (u64)kvmi_inject_nop;
+	regs.rip = place_of(nr);
 	kvmi_assert_err(kvmi_set_regs(&f->kvmi, 0, &regs), 0);
 }
 
@@ -122,7 +126,7 @@ static void expect_seen(struct kvmi_fixture *f, u64 count, u8 nr, u32 error_code
 	kvmi_wait_until(READ_ONCE(s->count) == count);
 	TEST_ASSERT_EQ(s->vector, nr);
 	TEST_ASSERT_EQ(s->error_code, error_code);
-	TEST_ASSERT_EQ(s->rip, (u64)kvmi_inject_nop + is_soft(nr));
+	TEST_ASSERT_EQ(s->rip, place_of(nr) + (nr == BP_VECTOR));
 	kvmi_wait_progress(f->vm, 0);
 }
 
@@ -142,7 +146,7 @@ KVMI_TEST(kvmi_inject, each)
 		if (nr == DF_VECTOR || nr == AC_VECTOR)
 			error_code = 0;
 		ksft_print_msg("vector %u\n", nr);
-		stop_at_nop(f, &ev);
+		stop_for(f, &ev, nr);
 		kvmi_assert_err(inject(&f->kvmi, nr, error_code, CR2), 0);
 		kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
 		recv_trap(f, &ev, nr, error_code);
@@ -182,7 +186,7 @@ KVMI_TEST(kvmi_inject, what_does_not_count)
 	struct kvmi_event ev;
 
 	kvmi_start(&f->runner, f->vcpu);
-	stop_at_nop(f, &ev);
+	stop_for(f, &ev, UD_VECTOR);
 	kvmi_assert_err(inject(&f->kvmi, UD_VECTOR, 0xffff, CR2), 0);
 	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
 	recv_trap(f, &ev, UD_VECTOR, 0);
@@ -200,7 +204,7 @@ KVMI_TEST(kvmi_inject, errors)
 	unsigned int i;
 
 	kvmi_start(&f->runner, f->vcpu);
-	stop_at_nop(f, &ev);
+	stop_for(f, &ev, UD_VECTOR);
 	for (i = 0; i < ARRAY_SIZE(none); i++)
 		kvmi_assert_err(inject(&f->kvmi, none[i], 0, 0), -KVMI_EINVAL);
 
@@ -237,7 +241,7 @@ KVMI_TEST(kvmi_inject, comes_first)
 	kvmi_start(&f->runner, f->vcpu);
 	kvmi_assert_err(kvmi_control_event(&f->kvmi, 0, KVMI_VCPU_EVENT_CPUID,
 					   1), 0);
-	stop_at_nop(f, &ev);
+	stop_for(f, &ev, UD_VECTOR);
 	kvmi_assert_err(inject(&f->kvmi, GP_VECTOR, 8, 0), 0);
 	kvmi_assert_err(kvmi_pause(&f->kvmi, 0, 0), 0);
 	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
@@ -291,7 +295,7 @@ KVMI_TEST(kvmi_inject, tool_dies)
 	struct kvmi_event ev;
 
 	kvmi_start(&f->runner, f->vcpu);
-	stop_at_nop(f, &ev);
+	stop_for(f, &ev, UD_VECTOR);
 	kvmi_assert_err(inject(&f->kvmi, UD_VECTOR, 0, 0), 0);
 	kvmi_close(&f->kvmi);
 	kvmi_wait_progress(f->vm, 0);

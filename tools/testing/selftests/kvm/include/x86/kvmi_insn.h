@@ -84,10 +84,14 @@ static const struct kvmi_insn kvmi_insn;
 
 static void kvmi_insn_guest(void)
 {
+	u64 go;
+
 	for (;;) {
-		while (!READ_ONCE(kvmi_insn_go))
+		while (!(go = READ_ONCE(kvmi_insn_go)))
 			WRITE_ONCE(kvmi_progress[0], kvmi_progress[0] + 1);
-		WRITE_ONCE(kvmi_insn_go, kvmi_insn_go - 1);
+		WRITE_ONCE(kvmi_insn_go, go - 1);
+		/* The host may have changed what execute() reads. */
+		barrier();
 		kvmi_insn_seen.full_vector = 0;
 		kvmi_insn.execute(&kvmi_insn_seen);
 		WRITE_ONCE(kvmi_insn_seen.runs, kvmi_insn_seen.runs + 1);
