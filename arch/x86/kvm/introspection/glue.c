@@ -465,13 +465,17 @@ bool kvmi_vcpu_inject(struct kvm_vcpu *vcpu, const struct kvmi_injection *wanted
 	return true;
 }
 
-/* Has the guest been entered since kvmi_vcpu_inject()? */
+/*
+ * Has the guest got what kvmi_vcpu_inject() queued?  It may have been left in
+ * the middle of the delivery, which then begins anew.
+ */
 bool kvmi_vcpu_was_injected(struct kvm_vcpu *vcpu)
 {
 	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
 
 	return wishes && wishes->injected &&
-	       vcpu->stat.exits != wishes->injected_exits;
+	       vcpu->stat.exits != wishes->injected_exits &&
+	       !vcpu->arch.exception.pending && !vcpu->arch.exception.injected;
 }
 
 void kvmi_vcpu_told(struct kvm_vcpu *vcpu)
