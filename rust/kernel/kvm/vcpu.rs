@@ -234,10 +234,11 @@ impl RunningVcpu<'_> {
         unsafe { glue::kvmi_vcpu_told(self.as_ptr()) }
     }
 
-    /// Gives back all that was wanted.
-    pub(crate) fn want_nothing(&self) {
+    /// A session is over: forgets what was under way, and gives back what was wanted unless that
+    /// is kept.
+    pub(crate) fn release(&self, keep: bool) {
         // SAFETY: See `index()`.
-        unsafe { glue::kvmi_vcpu_want_nothing(self.as_ptr()) }
+        unsafe { glue::kvmi_vcpu_release(self.as_ptr(), keep) }
     }
 
     /// Holds interrupts back until an answered event recurs, or no longer.

@@ -155,7 +155,7 @@ __u64 kvmi_vcpu_cr3(struct kvm_vcpu *vcpu);
 int kvmi_vcpu_want_event(struct kvm_vcpu *vcpu, __u16 event, bool want);
 int kvmi_vcpu_want_cr(struct kvm_vcpu *vcpu, __u8 cr, bool want);
 int kvmi_vcpu_want_msr(struct kvm_vcpu *vcpu, __u32 msr, bool want);
-void kvmi_vcpu_want_nothing(struct kvm_vcpu *vcpu);
+void kvmi_vcpu_release(struct kvm_vcpu *vcpu, bool keep);
 void kvmi_vcpu_adopt(struct kvm_vcpu *vcpu, __u64 owner);
 void kvmi_vcpu_claim(struct kvm_vcpu *vcpu, __u64 owner);
 bool kvmi_vcpu_is_due(struct kvm_vcpu *vcpu);

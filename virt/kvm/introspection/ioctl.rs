@@ -239,9 +239,7 @@ impl Door {
     pub(crate) fn run_vcpu(&self, here: &RunningVcpu<'_>) -> Verdict {
         let Some(session) = self.session() else {
             // A session without clean-up leaves what it wanted to the next one.
-            if !self.keep.load(Relaxed) {
-                here.want_nothing();
-            }
+            here.release(self.keep.load(Relaxed));
             return Verdict::Continue;
         };
 

@@ -280,9 +280,7 @@ impl Session {
             }
             if self.is_dead() {
                 me.land();
-                if self.cleanup.load(Relaxed) {
-                    here.want_nothing();
-                }
+                here.release(!self.cleanup.load(Relaxed));
                 return Verdict::Continue;
             }
             if here.was_injected() || me.pauses_next() {

@@ -375,22 +375,28 @@ enum kvmi_hold kvmi_vcpu_held(struct kvm_vcpu *vcpu, __u64 rip)
 	return KVMI_HOLD_ON;
 }
 
-/* Whatever a session wanted of this vCPU is given back. */
-void kvmi_vcpu_want_nothing(struct kvm_vcpu *vcpu)
+/*
+ * A session is over.  What it wanted of this vCPU is given back, or kept; what
+ * was under way is forgotten in any case.
+ */
+void kvmi_vcpu_release(struct kvm_vcpu *vcpu, bool keep)
 {
 	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
 
 	if (!wishes)
 		return;
 
-	wishes->events = 0;
-	wishes->crs = 0;
-	bitmap_zero(wishes->msrs, 2 * KVMI_MSRS);
 	wishes->moved = false;
 	wishes->crash = false;
 	wishes->injected = false;
-	wishes->owner = 0;
 	kvmi_vcpu_hold(vcpu, false);
+	if (keep || !wishes->owner)
+		return;
+
+	wishes->events = 0;
+	wishes->crs = 0;
+	bitmap_zero(wishes->msrs, 2 * KVMI_MSRS);
+	wishes->owner = 0;
 	kvmi_reprogram(vcpu);
 }
 
@@ -506,7 +512,7 @@ void kvmi_vcpu_adopt(struct kvm_vcpu *vcpu, __u64 owner)
 	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
 
 	if (wishes && wishes->owner && wishes->owner != owner)
-		kvmi_vcpu_want_nothing(vcpu);
+		kvmi_vcpu_release(vcpu, false);
 }
 
 /* A command of this session ran: what is wanted now is what it wants. */
