@@ -69,13 +69,16 @@ static void check(struct kvmi_fixture *f, const struct kvmi_event *ev)
 {
 	const struct kvmi_vcpu_event_cr *cr = cr_of(ev);
 	static const u8 zero[sizeof(cr->padding)];
-	u64 seen;
+	u64 seen, differs;
 
 	TEST_ASSERT(!memcmp(cr->padding, zero, sizeof(zero)), "Padding");
-	/* With NPT a guest sees the host's CR4.MCE in place of its own. */
+	/*
+	 * With NPT a guest sees the host's CR4.MCE in place of its own, and
+	 * CR0.ET, without which the guest of a selftest begins.
+	 */
+	differs = cr->cr == 4 ? X86_CR4_MCE : cr->cr == 0 ? X86_CR0_ET : 0;
 	seen = kvmi_insn_host(f)->before;
-	if (cr->cr == 4)
-		seen = (seen & ~X86_CR4_MCE) | (cr->old_value & X86_CR4_MCE);
+	seen = (seen & ~differs) | (cr->old_value & differs);
 	TEST_ASSERT_EQ(cr->old_value, seen);
 	TEST_ASSERT_EQ(ev->vcpu.arch.regs.rax, cr->new_value);
 	if (cr->cr == 3)
@@ -84,7 +87,7 @@ static void check(struct kvmi_fixture *f, const struct kvmi_event *ev)
 
 static bool is(const struct kvmi_insn_seen *seen, enum kvmi_insn_fate fate)
 {
-	/* KVM sets CR0.ET, which the guest of a selftest begins without. */
+	/* See check(). */
 	u64 always = which == 0 ? X86_CR0_ET : 0;
 	u64 changed = (seen->before ^ seen->after) & ~always;
 
