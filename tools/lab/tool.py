@@ -11,7 +11,8 @@ from progress import Step
 from settings import BUILD, CACHE, CHECKOUT, LOG
 from stage import locked
 
-SOURCES = ["tools/kvmi", "tools/unit", "include/uapi", "arch/x86/include/uapi", "virt/kvm/introspection", "rust"]
+SOURCES = ["tools/kvmi", "tools/unit", "include/uapi", "arch/x86/include/uapi", "arch/x86/kvm/introspection",
+           "virt/kvm/introspection", "rust"]
 """What the tool and the unit tests are built from."""
 
 COPY = BUILD / "tool"

@@ -22,6 +22,9 @@ KEYS = ["kvmi_in_use", "kvmi_enabled"]
 LIFE = {"kvm_x86_init", "kvm_x86_exit", "init_module", "cleanup_module"}
 """Run once when the module is loaded and unloaded: not a hook site."""
 
+NO_RETURN = {"__stack_chk_fail"}
+"""What a function may end with by calling it: the next function is not reached from there."""
+
 ENTRY_BYTES = 16
 LINE = re.compile(r"^ *([0-9a-f]+):\t(\S+) *(.*)$")
 NO_OPS = ("nop", "nopl", "nopw", "data16", "xchg")
@@ -133,6 +136,8 @@ class Walk:
                     if word.startswith("jmp"):
                         break
                 elif word.startswith(("ret", "ud2", "hlt", "int3")):
+                    break
+                elif word.startswith("call") and relocation and relocation.symbol.name in NO_RETURN:
                     break
                 here = following
 

@@ -9,7 +9,7 @@ mod vm;
 use super::glue;
 
 pub(crate) use memcg::Memcg;
-pub(crate) use vcpu::{clamp, RunningVcpu, VcpuIndex};
+pub(crate) use vcpu::{clamp, RunningVcpu, VcpuIndex, XSAVE};
 pub(crate) use vm::{GuestPhysical, Hooker, Vm};
 
 /// Counts the hooked VMs: with none, the hook sites are no-ops.

@@ -5,8 +5,11 @@
 use super::glue;
 use core::{marker::PhantomData, ptr::NonNull};
 use glue::{kvm_regs, kvm_sregs, kvmi_vcpu_event_arch_msrs, kvmi_vcpu_get_cpuid_reply};
-use kernel::{prelude::*, types::NotThreadSafe};
+use kernel::{error::to_result, prelude::*, types::NotThreadSafe};
 use zerocopy::FromZeros;
+
+/// Bytes of `struct kvm_xsave`.
+pub(crate) const XSAVE: usize = 4096;
 
 /// The index of a vCPU, in the order of creation.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -108,9 +111,7 @@ impl RunningVcpu<'_> {
         let mut data = 0;
 
         // SAFETY: See `index()`.
-        kernel::error::to_result(unsafe {
-            glue::kvmi_vcpu_get_msr(self.as_ptr(), index, &mut data)
-        })?;
+        to_result(unsafe { glue::kvmi_vcpu_get_msr(self.as_ptr(), index, &mut data) })?;
         Ok(data)
     }
 
@@ -142,5 +143,146 @@ impl RunningVcpu<'_> {
     pub(crate) fn translate(&self, gva: u64) -> u64 {
         // SAFETY: See `index()`.
         unsafe { glue::kvmi_vcpu_translate(self.as_ptr(), gva) }
+    }
+
+    /// The extended state, as `struct kvm_xsave`.  `EOPNOTSUPP`: it has more than fits.
+    pub(crate) fn xsave(&self, area: &mut [u8; XSAVE]) -> Result {
+        // SAFETY: See `index()`; the area is as large as the structure.
+        to_result(unsafe { glue::kvmi_vcpu_get_xsave(self.as_ptr(), area.as_mut_ptr().cast()) })
+    }
+
+    /// Loads it.  `EINVAL`: KVM would not load that; `ENOMEM`; `EOPNOTSUPP` as above.
+    pub(crate) fn set_xsave(&self, area: &[u8; XSAVE]) -> Result {
+        // SAFETY: See `xsave()`.
+        to_result(unsafe { glue::kvmi_vcpu_set_xsave(self.as_ptr(), area.as_ptr().cast()) })
+    }
+
+    /// The guest's MTRRs.
+    pub(crate) fn mtrrs(&self) -> glue::kvmi_mtrrs {
+        let mut mtrrs = glue::kvmi_mtrrs {
+            variable: [0; 16],
+            fixed: [0; 11],
+            deftype: 0,
+            present: 0,
+            padding: [0; 7],
+        };
+
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_get_mtrrs(self.as_ptr(), &mut mtrrs) };
+        mtrrs
+    }
+
+    /// The instruction pointer.
+    pub(crate) fn rip(&self) -> u64 {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_rip(self.as_ptr()) }
+    }
+
+    /// The same with the base of the code segment.
+    pub(crate) fn linear_rip(&self) -> u64 {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_linear_rip(self.as_ptr()) }
+    }
+
+    /// CR3.
+    pub(crate) fn cr3(&self) -> u64 {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_cr3(self.as_ptr()) }
+    }
+
+    /// Has hardware and KVM tell of an event, or no more.  `EOPNOTSUPP`: they cannot; `EBUSY`: the
+    /// VMM has it, or it is so already; `ENOMEM`.
+    pub(crate) fn want_event(&self, event: u16, want: bool) -> Result {
+        // SAFETY: See `index()`.
+        to_result(unsafe { glue::kvmi_vcpu_want_event(self.as_ptr(), event, want) })
+    }
+
+    /// The same for writes to a control register, 0, 3 or 4.
+    pub(crate) fn want_cr(&self, cr: u8, want: bool) -> Result {
+        // SAFETY: See `index()`.
+        to_result(unsafe { glue::kvmi_vcpu_want_cr(self.as_ptr(), cr, want) })
+    }
+
+    /// The same for writes to an MSR.  `EINVAL`: none that can be watched; `EPERM`: the VMM filters
+    /// it.
+    pub(crate) fn want_msr(&self, msr: u32, want: bool) -> Result {
+        // SAFETY: See `index()`.
+        to_result(unsafe { glue::kvmi_vcpu_want_msr(self.as_ptr(), msr, want) })
+    }
+
+    /// Gives back what an earlier session wanted.
+    pub(crate) fn adopt(&self, owner: u64) {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_adopt(self.as_ptr(), owner) }
+    }
+
+    /// What is wanted from now on is what this session wants.
+    pub(crate) fn claim(&self, owner: u64) {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_claim(self.as_ptr(), owner) }
+    }
+
+    /// Has the guest been entered with the exception that was queued last?
+    pub(crate) fn was_injected(&self) -> bool {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_was_injected(self.as_ptr()) }
+    }
+
+    /// The tool knows of it.
+    pub(crate) fn told(&self) {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_told(self.as_ptr()) }
+    }
+
+    /// A session is over: forgets what was under way, and gives back what was wanted unless that
+    /// is kept.
+    pub(crate) fn release(&self, keep: bool) {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_release(self.as_ptr(), keep) }
+    }
+
+    /// Holds interrupts back until an answered event recurs, or no longer.
+    pub(crate) fn hold(&self, hold: bool) {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_hold(self.as_ptr(), hold) }
+    }
+
+    /// Has the guest run on from `rip` without the event that was held for?
+    pub(crate) fn missed(&self, rip: u64) -> bool {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_held(self.as_ptr(), rip) == glue::KVMI_HOLD_MISSED }
+    }
+
+    /// Did the tool move RIP in the event that is being concluded?
+    pub(crate) fn note_moved(&self, moved: bool) {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_note_moved(self.as_ptr(), moved) }
+    }
+
+    /// The next turn of the run loop ends with `KVM_EXIT_SHUTDOWN`.
+    pub(crate) fn note_crash(&self) {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_note_crash(self.as_ptr()) }
+    }
+
+    /// Is it this turn?
+    pub(crate) fn take_crash(&self) -> bool {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_take_crash(self.as_ptr()) }
+    }
+
+    /// Queues an exception for the next entry.  `Err`: what is injected in its place.
+    pub(crate) fn inject(
+        &self,
+        wanted: &glue::kvmi_injection,
+    ) -> core::result::Result<glue::kvmi_injection, glue::kvmi_injection> {
+        let mut done = *wanted;
+
+        // SAFETY: See `index()`.
+        if unsafe { glue::kvmi_vcpu_inject(self.as_ptr(), wanted, &mut done) } {
+            Ok(done)
+        } else {
+            Err(done)
+        }
     }
 }

@@ -104,6 +104,14 @@ impl Vm {
         unsafe { glue::kvmi_vm_kick(self.as_ptr(), vcpu.0.into(), wait) }
     }
 
+    /// Makes every vCPU look whether its session is still there.
+    pub(crate) fn kick_all(&self) {
+        for index in 0..self.vcpu_count() {
+            // SAFETY: See `pid()`; an index out of range is ignored.
+            unsafe { glue::kvmi_vm_kick(self.as_ptr(), index, false) }
+        }
+    }
+
     /// Tracepoint `kvmi:kvmi_unhook`.
     pub(crate) fn trace_unhook(&self) {
         // SAFETY: See `pid()`; so below.

@@ -8,6 +8,9 @@
 
 #[path = "../../../virt/kvm/introspection/fifo.rs"]
 mod fifo;
+#[path = "../../../arch/x86/kvm/introspection/mtrr.rs"]
+mod mtrr;
+mod mtrr_tests;
 #[path = "../../../virt/kvm/introspection/permission.rs"]
 mod permission;
 

@@ -3,6 +3,7 @@
 //! The door: what C calls.  Pointers become references here and nowhere else.
 
 use super::{
+    event::{x86::Site, Said},
     ioctl::Door,
     session::Verdict,
     sys::{
@@ -27,7 +28,8 @@ same_as_in_c! {
     kvmi_rs_create_vm, kvmi_rs_pre_destroy_vm, kvmi_rs_destroy_vm, kvmi_rs_mm_release,
     kvmi_rs_vcpu_postcreate, kvmi_rs_protect_vm, kvmi_rs_hook, kvmi_rs_unhook,
     kvmi_rs_allow_command, kvmi_rs_allow_event, kvmi_rs_preunhook, kvmi_rs_status,
-    kvmi_rs_handle_requests, kvmi_rs_state_written,
+    kvmi_rs_handle_requests, kvmi_rs_state_written, kvmi_rs_hears, kvmi_rs_hypercall, kvmi_rs_breakpoint,
+    kvmi_rs_cr, kvmi_rs_xsetbv, kvmi_rs_descriptor, kvmi_rs_msr, kvmi_rs_cpuid,
 }
 
 /// The door of a VM, if it has one: a VM that is half made or half gone has none.
@@ -256,4 +258,135 @@ unsafe extern "C" fn kvmi_rs_handle_requests(vcpu: *mut glue::kvm_vcpu) -> c_int
 unsafe extern "C" fn kvmi_rs_state_written(vcpu: *mut glue::kvm_vcpu) {
     // SAFETY: As required; only the index of the vCPU is read.
     let _ = unsafe { with_vcpu(vcpu, Door::state_written) };
+}
+
+/// # Safety
+///
+/// `vcpu` is a vCPU whose mutex the calling thread holds.
+#[no_mangle]
+unsafe extern "C" fn kvmi_rs_hears(vcpu: *mut glue::kvm_vcpu, event: u16) -> bool {
+    // SAFETY: As required; only the index of the vCPU is read.
+    unsafe { with_vcpu(vcpu, |door, here| door.hears(here, event)) }.unwrap_or(false)
+}
+
+/// Asks about something that the guest is doing; a value that the tool wants is stored.
+///
+/// # Safety
+///
+/// `vcpu` is the vCPU that the calling thread runs, with its state loaded and `kvm->srcu` held.
+unsafe fn ask(
+    vcpu: *mut glue::kvm_vcpu,
+    value: Option<&mut u64>,
+    ask: impl FnOnce(Site<'_>) -> Said,
+) -> c_int {
+    // SAFETY: As required.
+    let said = unsafe { with_vcpu(vcpu, |door, here| door.ask(here, ask)) };
+    let (wanted, verdict) = match said {
+        None | Some(Said::Unasked) => (None, glue::KVMI_UNASKED),
+        Some(Said::Proceed(wanted)) => (wanted, glue::KVMI_PROCEED),
+        Some(Said::Rewritten(wanted)) => (wanted, glue::KVMI_REWRITTEN),
+        Some(Said::Retry) => (None, glue::KVMI_RETRY),
+        Some(Said::Refused) => (None, glue::KVMI_REFUSED),
+    };
+
+    if let (Some(value), Some(wanted)) = (value, wanted) {
+        *value = wanted;
+    }
+    verdict as c_int
+}
+
+/// # Safety
+///
+/// See [`ask()`].
+#[no_mangle]
+unsafe extern "C" fn kvmi_rs_hypercall(vcpu: *mut glue::kvm_vcpu) -> c_int {
+    // SAFETY: As required.
+    unsafe { ask(vcpu, None, |site| site.hypercall()) }
+}
+
+/// # Safety
+///
+/// See [`ask()`].
+#[no_mangle]
+unsafe extern "C" fn kvmi_rs_breakpoint(vcpu: *mut glue::kvm_vcpu, insn_len: u8) -> c_int {
+    // SAFETY: As required.
+    unsafe { ask(vcpu, None, |site| site.breakpoint(insn_len)) }
+}
+
+/// # Safety
+///
+/// See [`ask()`]; `value` points to the value that the guest writes.
+#[no_mangle]
+unsafe extern "C" fn kvmi_rs_cr(
+    vcpu: *mut glue::kvm_vcpu,
+    cr: u8,
+    old_value: u64,
+    value: *mut u64,
+) -> c_int {
+    // SAFETY: As required.
+    unsafe {
+        let new = *value;
+
+        ask(vcpu, Some(&mut *value), |site| site.cr(cr, old_value, new))
+    }
+}
+
+/// # Safety
+///
+/// See [`ask()`].
+#[no_mangle]
+unsafe extern "C" fn kvmi_rs_xsetbv(
+    vcpu: *mut glue::kvm_vcpu,
+    old_value: u64,
+    value: u64,
+) -> c_int {
+    // SAFETY: As required.
+    unsafe { ask(vcpu, None, |site| site.xsetbv(old_value, value)) }
+}
+
+/// # Safety
+///
+/// See [`ask()`].
+#[no_mangle]
+unsafe extern "C" fn kvmi_rs_descriptor(
+    vcpu: *mut glue::kvm_vcpu,
+    descriptor: u8,
+    write: bool,
+) -> c_int {
+    // SAFETY: As required.
+    unsafe { ask(vcpu, None, |site| site.descriptor(descriptor, write)) }
+}
+
+/// # Safety
+///
+/// See [`ask()`]; `value` points to the value that the guest writes.
+#[no_mangle]
+unsafe extern "C" fn kvmi_rs_msr(
+    vcpu: *mut glue::kvm_vcpu,
+    msr: u32,
+    old_value: u64,
+    value: *mut u64,
+) -> c_int {
+    // SAFETY: As required.
+    unsafe {
+        let new = *value;
+
+        ask(vcpu, Some(&mut *value), |site| {
+            site.msr(msr, old_value, new)
+        })
+    }
+}
+
+/// # Safety
+///
+/// See [`ask()`].
+#[no_mangle]
+unsafe extern "C" fn kvmi_rs_cpuid(
+    vcpu: *mut glue::kvm_vcpu,
+    function: u32,
+    index: u32,
+    insn_len: u8,
+) -> c_int {
+    // SAFETY: As required.
+    unsafe { ask(vcpu, None, |site| site.cpuid(function, index, insn_len)) }
 }

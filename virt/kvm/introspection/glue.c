@@ -93,7 +93,7 @@ EXPORT_SYMBOL_FOR_KVM_INTERNAL(__kvmi_protect_vm);
 
 int __kvmi_handle_requests(struct kvm_vcpu *vcpu)
 {
-	if (!kvmi_vcpu_take_request(vcpu))
+	if (!kvmi_vcpu_take_request(vcpu) && !kvmi_vcpu_is_due(vcpu))
 		return 1;
 
 	return kvmi_rs_handle_requests(vcpu);

@@ -111,6 +111,15 @@ void kvmi_hooker_copy(struct kvmi_hooker *to, const struct kvmi_hooker *from);
 void kvmi_hooker_put(struct kvmi_hooker *hooker);
 void kvmi_log_hook(struct kvm *kvm, const struct kvmi_hooker *hooker);
 
+/* The guest's MTRRs; fixed: one of 64 KiB ranges, two of 16, eight of 4. */
+struct kvmi_mtrrs {
+	__u64 variable[16];
+	__u64 fixed[11];
+	__u64 deftype;
+	__u8 present;
+	__u8 padding[7];
+};
+
 /* The vCPU, from its own thread (arch/x86/kvm/introspection/glue.c). */
 struct kvm *kvmi_vcpu_vm(struct kvm_vcpu *vcpu);
 __u32 kvmi_vcpu_index(struct kvm_vcpu *vcpu);
@@ -132,6 +141,66 @@ bool kvmi_vcpu_get_cpuid(struct kvm_vcpu *vcpu, __u32 function, __u32 index,
 			 struct kvmi_vcpu_get_cpuid_reply *reply);
 __u64 kvmi_vcpu_xcr0(struct kvm_vcpu *vcpu);
 __u64 kvmi_vcpu_translate(struct kvm_vcpu *vcpu, __u64 gva);
+int kvmi_vcpu_get_xsave(struct kvm_vcpu *vcpu, void *area);
+int kvmi_vcpu_set_xsave(struct kvm_vcpu *vcpu, const void *area);
+void kvmi_vcpu_get_mtrrs(struct kvm_vcpu *vcpu, struct kvmi_mtrrs *mtrrs);
+__u64 kvmi_vcpu_rip(struct kvm_vcpu *vcpu);
+__u64 kvmi_vcpu_linear_rip(struct kvm_vcpu *vcpu);
+__u64 kvmi_vcpu_cr3(struct kvm_vcpu *vcpu);
+
+/*
+ * What is wanted of the vCPU.  -ENOMEM; -EOPNOTSUPP: hardware cannot tell;
+ * -EBUSY: the VMM owns it; -EPERM: the VMM wants it for itself.
+ */
+int kvmi_vcpu_want_event(struct kvm_vcpu *vcpu, __u16 event, bool want);
+int kvmi_vcpu_want_cr(struct kvm_vcpu *vcpu, __u8 cr, bool want);
+int kvmi_vcpu_want_msr(struct kvm_vcpu *vcpu, __u32 msr, bool want);
+void kvmi_vcpu_release(struct kvm_vcpu *vcpu, bool keep);
+void kvmi_vcpu_adopt(struct kvm_vcpu *vcpu, __u64 owner);
+void kvmi_vcpu_claim(struct kvm_vcpu *vcpu, __u64 owner);
+bool kvmi_vcpu_is_due(struct kvm_vcpu *vcpu);
+
+/* What a hook site is to do. */
+enum kvmi_verdict {
+	/* Nobody wanted to be asked. */
+	KVMI_UNASKED,
+	/* As if nobody had asked, with the value that came back. */
+	KVMI_PROCEED,
+	/* The same, but the registers are the tool's: none may be written back. */
+	KVMI_REWRITTEN,
+	/* Nothing: the guest goes on where its RIP is. */
+	KVMI_RETRY,
+	/* What the guest wanted is refused. */
+	KVMI_REFUSED,
+};
+
+/* An answered event waits to recur, the guest having been entered. */
+enum kvmi_hold {
+	KVMI_HOLD_NONE,
+	KVMI_HOLD_ON,
+	/* The guest went on elsewhere. */
+	KVMI_HOLD_MISSED,
+};
+
+void kvmi_vcpu_hold(struct kvm_vcpu *vcpu, bool hold);
+enum kvmi_hold kvmi_vcpu_held(struct kvm_vcpu *vcpu, __u64 rip);
+void kvmi_vcpu_note_moved(struct kvm_vcpu *vcpu, bool moved);
+void kvmi_vcpu_note_crash(struct kvm_vcpu *vcpu);
+bool kvmi_vcpu_take_crash(struct kvm_vcpu *vcpu);
+
+/* Queue an exception; false: something else is being injected. */
+struct kvmi_injection {
+	__u8 nr;
+	__u8 has_error_code;
+	__u8 padding[2];
+	__u32 error_code;
+	__u64 address;
+};
+
+bool kvmi_vcpu_inject(struct kvm_vcpu *vcpu, const struct kvmi_injection *wanted,
+		      struct kvmi_injection *done);
+bool kvmi_vcpu_was_injected(struct kvm_vcpu *vcpu);
+void kvmi_vcpu_told(struct kvm_vcpu *vcpu);
 
 /* Tracepoints (kvmi:*). */
 void kvmi_trace_hook(struct kvm *kvm, const struct kvmi_hooker *hooker);
@@ -163,5 +232,16 @@ int kvmi_rs_preunhook(struct kvm *kvm);
 void kvmi_rs_status(struct kvm *kvm, struct kvmi_status *status);
 int kvmi_rs_handle_requests(struct kvm_vcpu *vcpu);
 void kvmi_rs_state_written(struct kvm_vcpu *vcpu);
+
+/* Events; enum kvmi_verdict comes back. */
+bool kvmi_rs_hears(struct kvm_vcpu *vcpu, __u16 event);
+int kvmi_rs_hypercall(struct kvm_vcpu *vcpu);
+int kvmi_rs_breakpoint(struct kvm_vcpu *vcpu, __u8 insn_len);
+int kvmi_rs_cr(struct kvm_vcpu *vcpu, __u8 cr, __u64 old_value, __u64 *value);
+int kvmi_rs_xsetbv(struct kvm_vcpu *vcpu, __u64 old_value, __u64 value);
+int kvmi_rs_descriptor(struct kvm_vcpu *vcpu, __u8 descriptor, bool write);
+int kvmi_rs_msr(struct kvm_vcpu *vcpu, __u32 msr, __u64 old_value, __u64 *value);
+int kvmi_rs_cpuid(struct kvm_vcpu *vcpu, __u32 function, __u32 index,
+		  __u8 insn_len);
 
 #endif /* __KVMI_GLUE_H */

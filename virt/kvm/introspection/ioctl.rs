@@ -6,7 +6,8 @@
 //! for longer than that.
 
 use super::{
-    command, event,
+    command,
+    event::{self, x86::Site, Said},
     permission::bits,
     session::{Session, Verdict},
     sys::{
@@ -18,7 +19,10 @@ use super::{
 use kernel::{
     new_mutex, new_spinlock,
     prelude::*,
-    sync::{Arc, Mutex, SpinLock},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex, SpinLock,
+    },
 };
 
 /// What a VM is to us.
@@ -34,6 +38,8 @@ enum Slot {
 pub(crate) struct Door {
     vm: Vm,
     memcg: Memcg,
+    /// The last session wanted its intercepts to stay.
+    keep: Atomic<bool>,
     #[pin]
     ioctl: Mutex<()>,
     #[pin]
@@ -45,6 +51,7 @@ impl Door {
         pin_init!(Self {
             vm,
             memcg: vm.memcg(),
+            keep: Atomic::new(false),
             ioctl <- new_mutex!(()),
             hooked <- new_spinlock!(Slot::Free),
         })
@@ -157,6 +164,7 @@ impl Door {
 
         drop(slot);
         if let Slot::Hooked(session) = old {
+            self.keep.store(!session.cleanup.load(Relaxed), Relaxed);
             session.bury();
             self.vm.trace_unhook();
             glue_in_use(false);
@@ -230,13 +238,41 @@ impl Door {
     /// Runs what the tool wants of this vCPU.
     pub(crate) fn run_vcpu(&self, here: &RunningVcpu<'_>) -> Verdict {
         let Some(session) = self.session() else {
+            // A session without clean-up leaves what it wanted to the next one.
+            here.release(self.keep.load(Relaxed));
             return Verdict::Continue;
         };
 
+        here.adopt(session.id);
         match here.index().and_then(|index| session.vcpu(index)) {
             Some(me) => session.run_vcpu(&me, here),
             None => Verdict::Continue,
         }
+    }
+
+    /// Asks the session of this VM about something that the guest is doing.
+    pub(crate) fn ask(&self, here: &RunningVcpu<'_>, ask: impl FnOnce(Site<'_>) -> Said) -> Said {
+        let Some(session) = self.session() else {
+            return Said::Unasked;
+        };
+
+        match here.index().and_then(|index| session.vcpu(index)) {
+            Some(me) => ask(Site {
+                session: &session,
+                me: &me,
+                here,
+            }),
+            None => Said::Unasked,
+        }
+    }
+
+    /// Does a living session want to hear of an event?
+    pub(crate) fn hears(&self, here: &RunningVcpu<'_>, event: u16) -> bool {
+        self.session()
+            .filter(|session| !session.is_dead())
+            .zip(here.index())
+            .and_then(|(session, index)| session.vcpu(index))
+            .is_some_and(|me| me.events.contains(event))
     }
 
     /// The VMM wrote the state of this vCPU.

@@ -21,6 +21,8 @@ mod event;
 mod ffi;
 mod fifo;
 mod ioctl;
+#[path = "../../../arch/x86/kvm/introspection/mtrr.rs"]
+mod mtrr;
 mod permission;
 mod session;
 #[allow(unsafe_code)]

@@ -15,7 +15,7 @@ use super::{
     command, event,
     permission::IdSet,
     sys::{
-        glue,
+        glue::{self, kvmi_injection},
         kthread::{self, KThread, ThreadBody},
         kvm::{clamp, Hooker, Memcg, RunningVcpu, VcpuIndex, Vm},
         socket::Connection,
@@ -35,10 +35,15 @@ use kernel::{
 /// How often a page is asked for: after 1, 2, 4, ... 64, 64 ... milliseconds.
 const PAGE_TRIES: u32 = 80;
 
+/// The id of the session that was made last.
+static LAST_ID: Atomic<u64> = Atomic::new(0);
+
 /// A hooked VM.
 #[pin_data]
 pub(crate) struct Session {
     pub(crate) vm: Vm,
+    /// No two sessions have the same, nor is it 0.
+    pub(crate) id: u64,
     pub(crate) hooker: Hooker,
     /// Commands that the device manager allows.
     pub(crate) commands: IdSet,
@@ -77,12 +82,23 @@ pub(crate) enum Verdict {
     Interrupted,
 }
 
+/// How waiting for an answer ended.
+pub(crate) enum Wait {
+    /// It is there.
+    Answered,
+    /// Nobody will answer any more.
+    Ended,
+    /// A signal came; the event stays in flight.
+    Interrupted,
+}
+
 impl Session {
     /// Makes a session that does nothing until [`Session::start()`].
     pub(crate) fn new(vm: Vm, memcg: Memcg, conn: Connection, hooker: Hooker) -> Result<Arc<Self>> {
         let session = Arc::pin_init(
             try_pin_init!(Self {
                 vm,
+                id: LAST_ID.fetch_add(1, Relaxed).wrapping_add(1),
                 hooker,
                 commands: IdSet::new(command::ALWAYS_ALLOWED),
                 events: IdSet::new(0),
@@ -139,6 +155,7 @@ impl Session {
     /// Ends the conversation; may be called from anywhere.
     pub(crate) fn die(&self) {
         self.channel.die();
+        self.vm.kick_all();
     }
 
     /// Ends the session for good.  Called once, without locks, by whoever took it from its VM.
@@ -223,32 +240,55 @@ impl Session {
     /// Runs what the tool wants of this vCPU, and waits for the answer to its event.
     pub(crate) fn run_vcpu(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> Verdict {
         loop {
+            if here.take_crash() {
+                if me.has_work() {
+                    here.request();
+                }
+                return Verdict::Crash;
+            }
             // KVM acts on INIT first; what the tool was told is history then.
             if here.has_init() {
                 me.cancel_event();
+                here.hold(false);
                 if me.has_work() {
                     here.request();
                 }
                 return Verdict::Continue;
             }
-            if me.in_event() {
+            if let Some(place) = me.place() {
+                // The guest gets the answer when it does the same again.
                 match self.await_answer(me, here) {
-                    Verdict::Continue => continue,
-                    Verdict::Crash => {
-                        if me.has_work() {
-                            here.request();
-                        }
-                        return Verdict::Crash;
+                    Wait::Answered if here.missed(place.rip) => me.cancel_event(),
+                    Wait::Answered => {
+                        here.hold(true);
+                        return Verdict::Continue;
                     }
-                    Verdict::Interrupted => {
+                    Wait::Ended => (),
+                    Wait::Interrupted => {
                         here.request();
                         return Verdict::Interrupted;
                     }
                 }
+                continue;
+            }
+            here.hold(false);
+            if me.in_event() {
+                match self.settle(me, here) {
+                    Verdict::Continue => continue,
+                    other => return other,
+                }
             }
             if self.is_dead() {
                 me.land();
+                here.release(!self.cleanup.load(Relaxed));
                 return Verdict::Continue;
+            }
+            if here.was_injected() || me.pauses_next() {
+                if let Some(injected) = me.take_injected() {
+                    here.told();
+                    self.raise_trap(&injected, me, here);
+                    continue;
+                }
             }
             // A tool that floods the vCPU with commands does not keep it from its VMM.
             if kernel::current!().signal_pending() && me.has_work() {
@@ -257,8 +297,11 @@ impl Session {
             }
             match me.next(self.channel.is_full()) {
                 Some(Job::Command(message)) => self.run_command(&message, me, here),
-                Some(Job::Pause) => event::raise::<event::Pause>(self, me, here),
-                None => return Verdict::Continue,
+                Some(Job::Pause) => event::raise::<event::Pause>(self, me, here, &(), None),
+                None => {
+                    me.inject(here);
+                    return Verdict::Continue;
+                }
             }
         }
     }
@@ -266,6 +309,7 @@ impl Session {
     fn run_command(&self, message: &Message, me: &Vcpu, here: &RunningVcpu<'_>) {
         let answer = command::run_on_vcpu(self, message, me, here);
 
+        here.claim(self.id);
         match answer {
             Ok(payload) => self.answer(message, Ok(payload)),
             Err(Failure::Refused(code)) => self.answer(message, Err(code)),
@@ -273,9 +317,47 @@ impl Session {
         }
     }
 
+    /// Waits out an event between two instructions, and does what the answer says.
+    fn settle(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> Verdict {
+        let verdict = match self.await_answer(me, here) {
+            Wait::Answered => me.take_answer().map_or(Verdict::Continue, |answer| {
+                event::conclude(self, &answer, here)
+            }),
+            Wait::Ended => Verdict::Continue,
+            Wait::Interrupted => Verdict::Interrupted,
+        };
+
+        if !matches!(verdict, Verdict::Continue) && me.has_work() {
+            here.request();
+        }
+        verdict
+    }
+
+    fn raise_trap(&self, injected: &kvmi_injection, me: &Vcpu, here: &RunningVcpu<'_>) {
+        let event = event::x86::trap(injected, here);
+
+        event::raise::<event::x86::Trap>(self, me, here, &event, None);
+    }
+
+    /// Tells the tool of an injection before it hears of something else, and waits for its answer;
+    /// false: there was none.  What the guest is doing must be done again, for the tool may have
+    /// changed anything.
+    pub(crate) fn tell_of_injection(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> bool {
+        let Some(injected) = me.take_injected() else {
+            return false;
+        };
+
+        here.told();
+        self.raise_trap(&injected, me, here);
+        if let Verdict::Crash = self.settle(me, here) {
+            here.note_crash();
+        }
+        true
+    }
+
     /// Waits for the answer to the event in flight, running commands meanwhile.
-    fn await_answer(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> Verdict {
-        let verdict = loop {
+    pub(crate) fn await_answer(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> Wait {
+        let ended = loop {
             me.look();
             while let Some(message) = me.next_in_event(self.channel.is_full()) {
                 self.run_command(&message, me, here);
@@ -283,15 +365,17 @@ impl Session {
                     break;
                 }
             }
-            if let Some(answer) = me.take_answer() {
-                break event::conclude::<event::Pause>(self, &answer, here);
+            if me.is_answered() {
+                break Wait::Answered;
             }
             if self.is_dead() {
                 me.land();
-                break Verdict::Continue;
+            }
+            if !me.in_event() {
+                break Wait::Ended;
             }
             if kernel::current!().signal_pending() {
-                break Verdict::Interrupted;
+                break Wait::Interrupted;
             }
             if self.channel.readable_by_vcpu() {
                 self.pump(&Runner::Vcpu, || {
@@ -305,14 +389,17 @@ impl Session {
                 .wait_vcpu(here, me.wait_queue(), || me.has_attention());
             match wait {
                 Ok(()) => (),
-                Err(e) if e == ECANCELED => break Verdict::Continue,
-                Err(_) => break Verdict::Interrupted,
+                Err(e) if e == ECANCELED => {
+                    me.cancel_event();
+                    break Wait::Ended;
+                }
+                Err(_) => break Wait::Interrupted,
             }
         };
 
         // We may have been the one who was woken to read.
         self.channel.hand_on();
-        verdict
+        ended
     }
 
     /// Room has come: the vCPUs that left commands in their queues take them up again.

@@ -11,7 +11,7 @@ use super::{
     fifo::Fifo,
     permission::IdSet,
     sys::{
-        glue::{kvm_regs, kvmi_vcpu_event_reply},
+        glue::{kvm_regs, kvmi_injection},
         kvm::{RunningVcpu, VcpuIndex},
         wait::WaitQueue,
     },
@@ -44,15 +44,49 @@ pub(crate) struct Answer {
     pub(crate) action: u8,
     /// What the tool wants in the registers.
     pub(crate) registers: Option<kvm_regs>,
+    /// What the tool wants written, where the event is a write.
+    pub(crate) value: u64,
+}
+
+/// What makes two events the same: where the guest was, and what it did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) rip: u64,
+    pub(crate) cr3: u64,
+    pub(crate) specific: [u64; 3],
+}
+
+impl Place {
+    /// A place, and the words of what the guest did there.
+    pub(crate) fn new(rip: u64, cr3: u64, bytes: &[u8]) -> Self {
+        let mut specific = [0; 3];
+
+        for (word, chunk) in specific.iter_mut().zip(bytes.chunks(8)) {
+            for (byte, shift) in chunk.iter().zip((0u32..).step_by(8)) {
+                *word |= u64::from(*byte) << (shift & 63);
+            }
+        }
+        Self { rip, cr3, specific }
+    }
+}
+
+/// A reply to an event, as it came.
+#[derive(Clone, Copy)]
+pub(crate) struct Reply {
+    pub(crate) event: u8,
+    pub(crate) action: u8,
+    pub(crate) value: u64,
 }
 
 /// An event that was sent and not yet answered.
 struct Flight {
     event: u8,
     seq: u32,
+    /// Where the guest does it again, if KVM_RUN was left; `None`: between two instructions.
+    place: Option<Place>,
     registers: Option<kvm_regs>,
-    /// The action, and which jobs came before the reply.
-    reply: Option<(u8, u64)>,
+    /// The reply, and which jobs came before it.
+    reply: Option<(Reply, u64)>,
 }
 
 struct State {
@@ -62,6 +96,17 @@ struct State {
     flight: Option<Flight>,
     /// Events that are over: their replies are late, and ignored.
     over: Fifo<u32>,
+    injection: Injection,
+}
+
+/// An exception that the tool injects.
+#[derive(Clone, Copy)]
+enum Injection {
+    None,
+    /// To be queued before the next entry.
+    Wanted(kvmi_injection),
+    /// Queued, or something in its place: the tool is to be told.
+    Done(kvmi_injection),
 }
 
 /// The introspection state of a vCPU.
@@ -93,6 +138,7 @@ impl Vcpu {
                     next_ticket: 0,
                     flight: None,
                     over: Fifo::new(),
+                    injection: Injection::None,
                 }),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -163,7 +209,10 @@ impl Vcpu {
     pub(crate) fn has_work(&self) -> bool {
         let state = self.state.lock();
 
-        state.commands.len() > 0 || state.pauses.len() > 0 || state.flight.is_some()
+        state.commands.len() > 0
+            || state.pauses.len() > 0
+            || state.flight.is_some()
+            || !matches!(state.injection, Injection::None)
     }
 
     /// The next job of a vCPU that waits for no answer; no command while `full`.
@@ -201,16 +250,62 @@ impl Vcpu {
         state.commands.pop().map(|(_, message)| message)
     }
 
+    /// Has an exception queued before the next entry.  `EBUSY`: one is on its way.
+    pub(crate) fn want_injection(&self, injection: kvmi_injection) -> Result<(), Code> {
+        let mut state = self.state.lock();
+
+        if !matches!(state.injection, Injection::None) {
+            return Err(Code::EBUSY);
+        }
+        state.injection = Injection::Wanted(injection);
+        Ok(())
+    }
+
+    /// Queues the exception that is wanted, if one is.
+    pub(crate) fn inject(&self, here: &RunningVcpu<'_>) {
+        let mut state = self.state.lock();
+
+        if let Injection::Wanted(wanted) = state.injection {
+            state.injection =
+                Injection::Done(here.inject(&wanted).unwrap_or_else(|instead| instead));
+        }
+    }
+
+    /// What was injected and not told yet.
+    pub(crate) fn take_injected(&self) -> Option<kvmi_injection> {
+        let mut state = self.state.lock();
+
+        match state.injection {
+            Injection::Done(done) => {
+                state.injection = Injection::None;
+                Some(done)
+            }
+            Injection::None | Injection::Wanted(_) => None,
+        }
+    }
+
     /// Is an event waiting for its answer?
     pub(crate) fn in_event(&self) -> bool {
         self.state.lock().flight.is_some()
     }
 
+    /// Is the next thing to do a pause?
+    pub(crate) fn pauses_next(&self) -> bool {
+        let state = self.state.lock();
+
+        match (state.commands.front(), state.pauses.front()) {
+            (Some((command, _)), Some(pause)) => pause < command,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        }
+    }
+
     /// Notes that an event is about to be sent.
-    pub(crate) fn take_off(&self, event: u8, seq: u32) {
+    pub(crate) fn take_off(&self, event: u8, seq: u32, place: Option<Place>) {
         self.state.lock().flight = Some(Flight {
             event,
             seq,
+            place,
             registers: None,
             reply: None,
         });
@@ -218,7 +313,7 @@ impl Vcpu {
 
     /// Delivers the reply to an event.  An error: nothing of the kind is awaited, and the
     /// connection closes.
-    pub(crate) fn deliver(&self, seq: u32, reply: &kvmi_vcpu_event_reply) -> Result {
+    pub(crate) fn deliver(&self, seq: u32, reply: Reply) -> Result {
         let mut state = self.state.lock();
 
         if state.over.remove(&seq) {
@@ -230,24 +325,41 @@ impl Vcpu {
         if flight.reply.is_some() || flight.seq != seq || flight.event != reply.event {
             return Err(EPROTO);
         }
-        flight.reply = Some((reply.action, ticket));
+        flight.reply = Some((reply, ticket));
         drop(state);
         self.attract();
         Ok(())
     }
 
-    /// Takes the answer if it has come and every command before it has been run.
+    /// Has the answer come, and has every command before it been run?
+    pub(crate) fn is_answered(&self) -> bool {
+        self.state.lock().answer().is_some()
+    }
+
+    /// Takes the answer, if that is so.
     pub(crate) fn take_answer(&self) -> Option<Answer> {
         let mut state = self.state.lock();
-        let (action, ticket) = state.flight.as_ref()?.reply?;
+        let reply = state.answer()?;
 
-        if state.commands.front().is_some_and(|(t, _)| *t < ticket) {
-            return None;
-        }
         state.flight.take().map(|flight| Answer {
-            action,
+            action: reply.action,
             registers: flight.registers,
+            value: reply.value,
         })
+    }
+
+    /// Where the event in flight was, if it was one of an instruction.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.state.lock().flight.as_ref()?.place
+    }
+
+    /// Is the event in flight this one?
+    pub(crate) fn recurs(&self, event: u8, place: &Place) -> bool {
+        self.state
+            .lock()
+            .flight
+            .as_ref()
+            .is_some_and(|flight| flight.event == event && flight.place.as_ref() == Some(place))
     }
 
     /// Nobody will answer any more.
@@ -257,6 +369,7 @@ impl Vcpu {
         state.flight = None;
         state.commands.clear();
         state.pauses.clear();
+        state.injection = Injection::None;
     }
 
     /// The VMM wrote the vCPU's state: the event in flight is over, what the tool stored for it is
@@ -282,6 +395,16 @@ impl Vcpu {
 }
 
 impl State {
+    /// The reply, once every command that came before it has been run.
+    fn answer(&self) -> Option<Reply> {
+        let (reply, ticket) = self.flight.as_ref()?.reply?;
+
+        self.commands
+            .front()
+            .is_none_or(|(first, _)| *first >= ticket)
+            .then_some(reply)
+    }
+
     fn ticket(&mut self) -> u64 {
         let ticket = self.next_ticket;
 

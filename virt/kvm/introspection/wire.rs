@@ -38,6 +38,17 @@ impl Code {
     pub(crate) const EOPNOTSUPP: Self = Self(-(KVMI_EOPNOTSUPP as i32));
     pub(crate) const ENOSYS: Self = Self(-(KVMI_ENOSYS as i32));
 
+    /// What an error of ours is to the tool.
+    pub(crate) fn from_errno(error: Error) -> Self {
+        match error {
+            e if e == EPERM => Self::EPERM,
+            e if e == ENOMEM => Self::ENOMEM,
+            e if e == EBUSY => Self::EBUSY,
+            e if e == EOPNOTSUPP => Self::EOPNOTSUPP,
+            _ => Self::EINVAL,
+        }
+    }
+
     pub(crate) fn value(self) -> i32 {
         self.0
     }
@@ -99,6 +110,11 @@ request! {
     kvmi_vcpu_get_xcr { padding }
     kvmi_vcpu_translate_gva {}
     kvmi_vcpu_event_reply { padding1, padding2 }
+    kvmi_vcpu_event_cr_reply {}
+    kvmi_vcpu_control_cr { padding1, padding2 }
+    kvmi_vcpu_inject_exception { padding1, padding2 }
+    kvmi_vcpu_get_mtrr_type {}
+    kvmi_vcpu_control_msr { padding1, padding2 }
     kvm_regs {}
     () {}
 }

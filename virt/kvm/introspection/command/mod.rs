@@ -4,15 +4,18 @@
 
 mod vcpu;
 mod vm;
+#[path = "../../../../arch/x86/kvm/introspection/command.rs"]
+mod x86;
 
 use super::{
+    event,
     permission::{bits, IdSet},
     session::{Runner, Session},
     sys::{
         glue::*,
         kvm::{RunningVcpu, VcpuIndex},
     },
-    vcpu::Vcpu,
+    vcpu::{Reply, Vcpu},
     wire::{self, Code, Failure, Message, Payload, Request},
 };
 use kernel::{prelude::*, sync::Arc};
@@ -156,6 +159,12 @@ commands! {
         vcpu::GetCpuid,
         vcpu::GetXcr,
         vcpu::TranslateGva,
+        x86::ControlCr,
+        x86::InjectException,
+        x86::GetXsave,
+        x86::SetXsave,
+        x86::GetMtrrType,
+        x86::ControlMsr,
     }
 }
 
@@ -241,10 +250,11 @@ fn event_reply(session: &Session, message: &Message) -> Result<Done, Failure> {
         .get(core::mem::size_of::<kvmi_vcpu_hdr>()..)
         .ok_or(Failure::Protocol)?;
     let vcpu = addressed(session, &message.body)?;
-    let (reply, _) = wire::request::<kvmi_vcpu_event_reply>(body);
+    let (reply, specific) = wire::request::<kvmi_vcpu_event_reply>(body);
+    let size = event::reply_size(reply.event)
+        .map(|specific| core::mem::size_of::<kvmi_vcpu_event_reply>().saturating_add(specific));
 
-    // No event of this build has a reply of its own.
-    if body.len() != core::mem::size_of::<kvmi_vcpu_event_reply>() || !reply.padding_is_zero() {
+    if Some(body.len()) != size || !reply.padding_is_zero() {
         return Err(Failure::Protocol);
     }
     session.vm.trace_event_reply(
@@ -253,7 +263,15 @@ fn event_reply(session: &Session, message: &Message) -> Result<Done, Failure> {
         message.header.seq,
         reply.action,
     );
-    vcpu.deliver(message.header.seq, &reply)
+    // A value is all that any event has in its reply.
+    let (value, _) = wire::request::<kvmi_vcpu_event_cr_reply>(specific);
+    let reply = Reply {
+        event: reply.event,
+        action: reply.action,
+        value: value.new_val,
+    };
+
+    vcpu.deliver(message.header.seq, reply)
         .map_err(|_| Failure::Protocol)?;
     Ok(Done::Silent)
 }

@@ -32,7 +32,8 @@ impl VcpuCommand for GetInfo {
 }
 
 /// Enables an event of this vCPU.  `EINVAL`: padding, flag, not such an event; `EPERM`:
-/// disallowed.
+/// disallowed; `EOPNOTSUPP`: hardware cannot tell; `EBUSY`: breakpoints are the VMM's, or are so
+/// already.
 pub(crate) struct ControlEvents;
 
 impl VcpuCommand for ControlEvents {
@@ -42,18 +43,27 @@ impl VcpuCommand for ControlEvents {
     fn run(
         call: &Call<'_, Self::Request>,
         me: &Vcpu,
-        _: &RunningVcpu<'_>,
+        here: &RunningVcpu<'_>,
     ) -> Result<Payload, Failure> {
         let id = call.request.event_id;
+        let before = me.events.contains(id);
 
         call.check_padding()?;
-        switch(
+
+        let done = switch(
             call.session,
             &me.events,
             event::is_vcpu_event(id),
             id,
             call.request.enable,
-        )
+        )?;
+
+        if event::x86::needs_kvm(id) {
+            here.want_event(id, call.request.enable != 0)
+                .inspect_err(|_| me.events.set(id, before))
+                .map_err(Code::from_errno)?;
+        }
+        Ok(done)
     }
 }
 

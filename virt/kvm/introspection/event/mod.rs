@@ -2,24 +2,35 @@
 
 //! What the tool is told: one type per event, and how an event is sent and concluded.
 
+#[path = "../../../../arch/x86/kvm/introspection/event.rs"]
+pub(crate) mod x86;
+
 use super::{
     permission::bits,
-    session::{Session, Verdict},
+    session::{Session, Verdict, Wait},
     sys::{
         glue::*,
         kvm::{RunningVcpu, VcpuIndex},
     },
-    vcpu::{Answer, Vcpu},
+    vcpu::{Answer, Place, Vcpu},
     wire,
 };
 use kernel::prelude::*;
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 /// An event of a vCPU.
 pub(crate) trait Event {
     /// Its id.
     const ID: u8;
-    /// May the tool answer RETRY?
+    /// What it tells besides the state of the vCPU.
+    type Specific: IntoBytes + Immutable;
+    /// What its reply carries besides the action.
+    type Reply;
+}
+
+/// An event of an instruction, which the guest does again if KVM_RUN had to be left meanwhile.
+pub(crate) trait Doing: Event {
+    /// May the tool send the guest back without the instruction done?
     const RETRY: bool;
 }
 
@@ -28,13 +39,41 @@ pub(crate) struct Pause;
 
 impl Event for Pause {
     const ID: u8 = KVMI_VCPU_EVENT_PAUSE as u8;
-    const RETRY: bool = false;
+    type Specific = ();
+    type Reply = ();
 }
 
 /// Events of the VM that this build has.
 pub(crate) const VM_EVENTS: u64 = bits(&[KVMI_VM_EVENT_UNHOOK as u16]);
-/// Events of a vCPU that this build has.
-pub(crate) const VCPU_EVENTS: u64 = bits(&[KVMI_VCPU_EVENT_PAUSE as u16]);
+
+macro_rules! events {
+    ($($event:ty),* $(,)?) => {
+        /// Events of a vCPU that this build has.
+        pub(crate) const VCPU_EVENTS: u64 = bits(&[$(<$event as Event>::ID as u16,)*]);
+
+        /// How many bytes the reply to an event has behind its common part.
+        pub(crate) fn reply_size(event: u8) -> Option<usize> {
+            $(
+                if event == <$event as Event>::ID {
+                    return Some(core::mem::size_of::<<$event as Event>::Reply>());
+                }
+            )*
+            None
+        }
+    };
+}
+
+events! {
+    Pause,
+    x86::Hypercall,
+    x86::Breakpoint,
+    x86::Cr,
+    x86::Trap,
+    x86::Xsetbv,
+    x86::Descriptor,
+    x86::Msr,
+    x86::Cpuid,
+}
 
 /// Is this the id of an event?
 pub(crate) fn is_known(id: u16) -> bool {
@@ -65,12 +104,18 @@ fn common(here: &RunningVcpu<'_>, index: VcpuIndex) -> kvmi_vcpu_event {
 /// Sends an event; its answer is awaited in the vCPU's loop.
 ///
 /// If it cannot be sent the session is over, and nothing is in flight.
-pub(crate) fn raise<E: Event>(session: &Session, me: &Vcpu, here: &RunningVcpu<'_>) {
+pub(crate) fn raise<E: Event>(
+    session: &Session,
+    me: &Vcpu,
+    here: &RunningVcpu<'_>,
+    specific: &E::Specific,
+    place: Option<Place>,
+) {
     let header = event_header(E::ID.into());
     let seq = session.next_seq();
 
     // The answer may come before the send returns.
-    me.take_off(E::ID, seq);
+    me.take_off(E::ID, seq, place);
     session.vm.trace_event(me.index.0.into(), E::ID.into(), seq);
 
     // On the heap: the structure is too large for the stack of a hook site.
@@ -80,7 +125,7 @@ pub(crate) fn raise<E: Event>(session: &Session, me: &Vcpu, here: &RunningVcpu<'
             wire::message(
                 KVMI_VCPU_EVENT as u16,
                 seq,
-                &[header.as_bytes(), event.as_bytes()],
+                &[header.as_bytes(), event.as_bytes(), specific.as_bytes()],
             )
         });
     if session.send(sent).is_err() {
@@ -118,13 +163,9 @@ pub(crate) fn unhook(session: &Session) -> Result {
         .map_err(|_| ENOENT)
 }
 
-/// Carries an answer out: first the registers, then the action.  An action that the event does not
+/// Carries the answer to an event between two instructions out: first the registers, then the action.  An action that the event does not
 /// allow ends the session.
-pub(crate) fn conclude<E: Event>(
-    session: &Session,
-    answer: &Answer,
-    here: &RunningVcpu<'_>,
-) -> Verdict {
+pub(crate) fn conclude(session: &Session, answer: &Answer, here: &RunningVcpu<'_>) -> Verdict {
     if let Some(registers) = &answer.registers {
         here.set_regs(registers);
     }
@@ -132,10 +173,95 @@ pub(crate) fn conclude<E: Event>(
     match u32::from(answer.action) {
         KVMI_EVENT_ACTION_CONTINUE => Verdict::Continue,
         KVMI_EVENT_ACTION_CRASH => Verdict::Crash,
-        KVMI_EVENT_ACTION_RETRY if E::RETRY => Verdict::Continue,
         _ => {
             session.die();
             Verdict::Continue
+        }
+    }
+}
+
+/// What the tool says of something that the guest is doing.
+pub(crate) enum Said {
+    /// It does not want to be asked.
+    Unasked,
+    /// Nothing, or to go on.
+    Proceed(Option<u64>),
+    /// To go on, and the registers are what it wants them to be.
+    Rewritten(Option<u64>),
+    /// To let the guest go on where its RIP is.
+    Retry,
+    /// Something that the event does not allow.
+    Refused,
+}
+
+/// Asks the tool about something that the guest is doing, and waits for the answer.
+///
+/// When KVM_RUN has to be left meanwhile, the event stays in flight: the guest does the same again
+/// and gets the answer then.
+pub(crate) fn ask<E: Doing>(
+    session: &Session,
+    me: &Vcpu,
+    here: &RunningVcpu<'_>,
+    specific: &E::Specific,
+) -> Said {
+    if session.is_dead() || !me.events.contains(E::ID.into()) {
+        return Said::Unasked;
+    }
+
+    let place = Place::new(here.rip(), here.cr3(), specific.as_bytes());
+
+    if !me.recurs(E::ID, &place) {
+        me.cancel_event();
+        // The tool hears of an injection before it hears of anything else.
+        if session.tell_of_injection(me, here) {
+            return Said::Retry;
+        }
+        raise::<E>(session, me, here, specific, Some(place));
+    }
+
+    let answer = match session.await_answer(me, here) {
+        Wait::Answered => me.take_answer(),
+        Wait::Ended => None,
+        Wait::Interrupted => {
+            here.request();
+            return Said::Retry;
+        }
+    };
+
+    here.hold(false);
+    if me.has_work() {
+        here.request();
+    }
+    match answer {
+        Some(answer) => act::<E>(session, &answer, here, &place),
+        None => Said::Proceed(None),
+    }
+}
+
+fn act<E: Doing>(session: &Session, answer: &Answer, here: &RunningVcpu<'_>, at: &Place) -> Said {
+    let value = (core::mem::size_of::<E::Reply>() > 0).then_some(answer.value);
+
+    here.note_moved(false);
+    if let Some(registers) = &answer.registers {
+        here.set_regs(registers);
+    }
+
+    match u32::from(answer.action) {
+        KVMI_EVENT_ACTION_CONTINUE => match &answer.registers {
+            Some(registers) => {
+                here.note_moved(registers.rip != at.rip);
+                Said::Rewritten(value)
+            }
+            None => Said::Proceed(value),
+        },
+        KVMI_EVENT_ACTION_CRASH => {
+            here.note_crash();
+            Said::Retry
+        }
+        KVMI_EVENT_ACTION_RETRY if E::RETRY => Said::Retry,
+        _ => {
+            session.die();
+            Said::Refused
         }
     }
 }

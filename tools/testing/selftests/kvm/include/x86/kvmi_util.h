@@ -79,10 +79,12 @@ struct kvmi_message {
 	enum kvmi_short_request shorter;
 	/* A request that succeeds inside a PAUSE event of vCPU 0. */
 	u16 request;
-	u8 sample[256];
+	u8 sample[sizeof(struct kvmi_vcpu_hdr) + sizeof(struct kvm_xsave)];
 	/* Reply to that, error code included. */
 	u16 reply;
 	struct kvmi_padding padding[3];
+	/* Done once, it is refused until the event is over. */
+	bool once;
 };
 
 extern const struct kvmi_message kvmi_messages[];
@@ -212,6 +214,9 @@ int kvmi_write_physical(struct kvmi *k, u64 gpa, u16 size, const void *data);
 int kvmi_get_regs(struct kvmi *k, u16 vcpu,
 		  struct kvmi_vcpu_get_registers_reply *reply);
 int kvmi_set_regs(struct kvmi *k, u16 vcpu, const struct kvm_regs *regs);
+int kvmi_control_event(struct kvmi *k, u16 vcpu, u16 event, u8 enable);
+int kvmi_control_cr(struct kvmi *k, u16 vcpu, u8 cr, u8 enable);
+int kvmi_control_msr(struct kvmi *k, u16 vcpu, u32 msr, u8 enable);
 
 /* kvmi_event.c */
 void kvmi_recv_event(struct kvmi *k, struct kvmi_event *ev);
@@ -220,6 +225,12 @@ void kvmi_parse_event(const struct kvmi_msg *msg, struct kvmi_event *ev);
 void kvmi_recv_pause(struct kvmi *k, u16 vcpu, struct kvmi_event *ev);
 void kvmi_recv_unhook_event(struct kvmi *k, u32 seq);
 void kvmi_reply(struct kvmi *k, const struct kvmi_event *ev, u8 action);
+/* The same with the value of a CR or MSR event behind it. */
+void kvmi_reply_value(struct kvmi *k, const struct kvmi_event *ev, u8 action,
+		      u64 value);
+/* The next event is this one of vCPU 0, with @size bytes of its own. */
+void kvmi_recv_this(struct kvmi *k, struct kvmi_event *ev, u16 event,
+		    size_t size);
 /* Pause @vcpu and wait until it is inside the event. */
 void kvmi_stop_vcpu(struct kvmi *k, u16 vcpu, struct kvmi_event *ev);
 

@@ -109,3 +109,30 @@ int kvmi_set_regs(struct kvmi *k, u16 vcpu, const struct kvm_regs *regs)
 	return kvmi_vcpu_command(k, vcpu, KVMI_VCPU_SET_REGISTERS, regs,
 				 sizeof(*regs), NULL, 0);
 }
+
+int kvmi_control_event(struct kvmi *k, u16 vcpu, u16 event, u8 enable)
+{
+	struct kvmi_vcpu_control_events req = {
+		.event_id = event,
+		.enable = enable,
+	};
+
+	return kvmi_vcpu_command(k, vcpu, KVMI_VCPU_CONTROL_EVENTS, &req,
+				 sizeof(req), NULL, 0);
+}
+
+int kvmi_control_cr(struct kvmi *k, u16 vcpu, u8 cr, u8 enable)
+{
+	struct kvmi_vcpu_control_cr req = { .cr = cr, .enable = enable };
+
+	return kvmi_vcpu_command(k, vcpu, KVMI_VCPU_CONTROL_CR, &req,
+				 sizeof(req), NULL, 0);
+}
+
+int kvmi_control_msr(struct kvmi *k, u16 vcpu, u32 msr, u8 enable)
+{
+	struct kvmi_vcpu_control_msr req = { .msr = msr, .enable = enable };
+
+	return kvmi_vcpu_command(k, vcpu, KVMI_VCPU_CONTROL_MSR, &req,
+				 sizeof(req), NULL, 0);
+}

@@ -98,3 +98,25 @@ void kvmi_stop_vcpu(struct kvmi *k, u16 vcpu, struct kvmi_event *ev)
 	kvmi_assert_err(kvmi_pause(k, vcpu, 0), 0);
 	kvmi_recv_pause(k, vcpu, ev);
 }
+
+void kvmi_reply_value(struct kvmi *k, const struct kvmi_event *ev, u8 action,
+		      u64 value)
+{
+	struct {
+		struct kvmi_reply_msg msg;
+		u64 value;
+	} __packed reply = { .value = value };
+
+	kvmi_build_reply(&reply.msg, ev, action);
+	reply.msg.hdr.size += sizeof(value);
+	kvmi_send_raw(k, &reply, sizeof(reply));
+}
+
+void kvmi_recv_this(struct kvmi *k, struct kvmi_event *ev, u16 event,
+		    size_t size)
+{
+	kvmi_recv_event(k, ev);
+	TEST_ASSERT_EQ(ev->event, event);
+	TEST_ASSERT_EQ(ev->vcpu.vcpu, 0);
+	TEST_ASSERT_EQ(ev->specific_size, size);
+}

@@ -144,11 +144,60 @@ const struct kvmi_message kvmi_messages[] = {
 		.request = VCPU_REQUEST(kvmi_vcpu_get_cpuid),
 		.reply = REPLY(kvmi_vcpu_get_cpuid_reply),
 	}, {
+		.name = "VCPU_CONTROL_CR",
+		.id = KVMI_VCPU_CONTROL_CR,
+		.request = VCPU_REQUEST(kvmi_vcpu_control_cr),
+		.sample = { [8] = 3, [9] = 1 },
+		.reply = NO_REPLY,
+		.padding = {
+			VCPU_PAD(kvmi_vcpu_control_cr, padding1),
+			VCPU_PAD(kvmi_vcpu_control_cr, padding2),
+		},
+	}, {
+		.name = "VCPU_INJECT_EXCEPTION",
+		.id = KVMI_VCPU_INJECT_EXCEPTION,
+		.request = VCPU_REQUEST(kvmi_vcpu_inject_exception),
+		.sample = { [8] = 14 },
+		.reply = NO_REPLY,
+		.padding = {
+			VCPU_PAD(kvmi_vcpu_inject_exception, padding1),
+			VCPU_PAD(kvmi_vcpu_inject_exception, padding2),
+		},
+		.once = true,
+	}, {
 		.name = "VCPU_GET_XCR",
 		.id = KVMI_VCPU_GET_XCR,
 		.request = VCPU_REQUEST(kvmi_vcpu_get_xcr),
 		.reply = REPLY(kvmi_vcpu_get_xcr_reply),
 		.padding = { VCPU_PAD(kvmi_vcpu_get_xcr, padding) },
+	}, {
+		.name = "VCPU_GET_XSAVE",
+		.id = KVMI_VCPU_GET_XSAVE,
+		.request = sizeof(struct kvmi_vcpu_hdr),
+		.reply = REPLY(kvm_xsave),
+	}, {
+		.name = "VCPU_SET_XSAVE",
+		.id = KVMI_VCPU_SET_XSAVE,
+		.shorter = KVMI_SHORT_EINVAL,
+		/* All of it in its initial state. */
+		.request = VCPU_REQUEST(kvm_xsave),
+		.reply = NO_REPLY,
+	}, {
+		.name = "VCPU_GET_MTRR_TYPE",
+		.id = KVMI_VCPU_GET_MTRR_TYPE,
+		.request = VCPU_REQUEST(kvmi_vcpu_get_mtrr_type),
+		.reply = REPLY(kvmi_vcpu_get_mtrr_type_reply),
+	}, {
+		.name = "VCPU_CONTROL_MSR",
+		.id = KVMI_VCPU_CONTROL_MSR,
+		.request = VCPU_REQUEST(kvmi_vcpu_control_msr),
+		/* 0x174, SYSENTER_CS. */
+		.sample = { [8] = 1, [12] = 0x74, [13] = 0x01 },
+		.reply = NO_REPLY,
+		.padding = {
+			VCPU_PAD(kvmi_vcpu_control_msr, padding1),
+			VCPU_PAD(kvmi_vcpu_control_msr, padding2),
+		},
 	}, {
 		.name = "VCPU_TRANSLATE_GVA",
 		.id = KVMI_VCPU_TRANSLATE_GVA,
@@ -171,5 +220,19 @@ const struct kvmi_message *kvmi_find_message(u16 id)
 
 bool kvmi_known_event(u16 id)
 {
-	return id == KVMI_VM_EVENT_UNHOOK || id == KVMI_VCPU_EVENT_PAUSE;
+	switch (id) {
+	case KVMI_VM_EVENT_UNHOOK:
+	case KVMI_VCPU_EVENT_PAUSE:
+	case KVMI_VCPU_EVENT_HYPERCALL:
+	case KVMI_VCPU_EVENT_BREAKPOINT:
+	case KVMI_VCPU_EVENT_CR:
+	case KVMI_VCPU_EVENT_TRAP:
+	case KVMI_VCPU_EVENT_XSETBV:
+	case KVMI_VCPU_EVENT_DESCRIPTOR:
+	case KVMI_VCPU_EVENT_MSR:
+	case KVMI_VCPU_EVENT_CPUID:
+		return true;
+	default:
+		return false;
+	}
 }

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The BREAKPOINT event. */
+#include "kvmi_insn.h"
+
+static u64 hits;
+
+static void on_breakpoint(struct ex_regs *regs)
+{
+	hits++;
+}
+
+static void execute(struct kvmi_insn_seen *seen)
+{
+	seen->before = READ_ONCE(hits);
+	asm volatile(KVMI_INSN_ASM("int3")
+		     : KVMI_INSN_OUTPUTS(seen) : : KVMI_INSN_CLOBBERS);
+	seen->after = READ_ONCE(hits);
+}
+
+static void enable(struct kvmi *k, bool enable)
+{
+	kvmi_assert_err(kvmi_control_event(k, 0, KVMI_VCPU_EVENT_BREAKPOINT,
+					   enable), 0);
+}
+
+static void check(struct kvmi_fixture *f, const struct kvmi_event *ev)
+{
+	const struct kvmi_vcpu_event_breakpoint *bp = (const void *)ev->specific;
+	static const u8 zero[sizeof(bp->padding)];
+
+	TEST_ASSERT_EQ(bp->gpa, addr_gva2gpa(f->vm, ev->vcpu.arch.regs.rip));
+	TEST_ASSERT_EQ(bp->insn_len, 1);
+	TEST_ASSERT(!memcmp(bp->padding, zero, sizeof(zero)), "Padding");
+}
+
+static bool is(const struct kvmi_insn_seen *seen, enum kvmi_insn_fate fate)
+{
+	return !seen->vector &&
+	       seen->after == seen->before + (fate == KVMI_INSN_DONE);
+}
+
+static void prepare(struct kvmi_fixture *f)
+{
+	vm_install_exception_handler(f->vm, BP_VECTOR, on_breakpoint);
+}
+
+static const struct kvmi_insn kvmi_insn = {
+	.event = KVMI_VCPU_EVENT_BREAKPOINT,
+	.size = sizeof(struct kvmi_vcpu_event_breakpoint),
+	.retry = true,
+	.refused = KVMI_INSN_DONE,
+	.enable = enable,
+	.execute = execute,
+	.check = check,
+	.is = is,
+	.prepare = prepare,
+};
+
+KVMI_INSN_SUITE(kvmi_breakpoint);
+KVMI_INSN_TESTS(kvmi_breakpoint)
+
+/* As a tool does it that executes the hidden instruction elsewhere. */
+KVMI_TEST(kvmi_breakpoint, retry_elsewhere)
+{
+	kvmi_insn_move_rip(f, KVMI_EVENT_ACTION_RETRY);
+}
+
+/* Breakpoints have one owner. */
+KVMI_TEST(kvmi_breakpoint, ownership)
+{
+	struct kvm_guest_debug debug = {
+		.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP,
+	};
+	struct kvm_guest_debug none = {};
+	struct kvmi *k = &f->kvmi;
+	const u16 bp = KVMI_VCPU_EVENT_BREAKPOINT;
+
+	kvmi_start(&f->runner, f->vcpu);
+	kvmi_assert_err(kvmi_control_event(k, 0, bp, 0), -KVMI_EBUSY);
+	kvmi_assert_err(kvmi_control_event(k, 0, bp, 1), 0);
+	kvmi_assert_err(kvmi_control_event(k, 0, bp, 1), -KVMI_EBUSY);
+	kvmi_stop(&f->runner);
+	TEST_ASSERT(__vcpu_ioctl(f->vcpu, KVM_SET_GUEST_DEBUG, &debug) &&
+		    errno == EBUSY, "The VMM took the tool's breakpoints");
+
+	kvmi_start(&f->runner, f->vcpu);
+	kvmi_assert_err(kvmi_control_event(k, 0, bp, 0), 0);
+	kvmi_assert_err(kvmi_control_event(k, 0, bp, 0), -KVMI_EBUSY);
+	kvmi_stop(&f->runner);
+	vcpu_ioctl(f->vcpu, KVM_SET_GUEST_DEBUG, &debug);
+	kvmi_start(&f->runner, f->vcpu);
+	kvmi_assert_err(kvmi_control_event(k, 0, bp, 1), -KVMI_EBUSY);
+	kvmi_stop(&f->runner);
+
+	vcpu_ioctl(f->vcpu, KVM_SET_GUEST_DEBUG, &none);
+	kvmi_start(&f->runner, f->vcpu);
+	kvmi_assert_err(kvmi_control_event(k, 0, bp, 1), 0);
+	kvmi_stop(&f->runner);
+	/* A dead session owns nothing, even before the vCPU runs again. */
+	kvmi_close(k);
+	kvmi_wait_until(kvmi_state(f->vm->fd) == KVMI_DEAD);
+	vcpu_ioctl(f->vcpu, KVM_SET_GUEST_DEBUG, &debug);
+}
+
+/* Without clean-up the intercept stays, and the guest gets its #BP. */
+KVMI_TEST(kvmi_breakpoint, without_cleanup)
+{
+	struct kvmi_vm_control_cleanup cleanup = { .enable = 0 };
+	struct kvmi_event ev;
+
+	kvmi_assert_err(kvmi_command(&f->kvmi, KVMI_VM_CONTROL_CLEANUP,
+				     &cleanup, sizeof(cleanup), NULL, 0), 0);
+	kvmi_insn_start(f, &ev);
+	kvmi_insn_reply(f, &ev, KVMI_EVENT_ACTION_CONTINUE);
+	kvmi_insn_expect(f, 1, KVMI_INSN_DONE);
+	kvmi_unhook(f->vm);
+	kvmi_insn_run(f, 10);
+	kvmi_insn_expect(f, 11, KVMI_INSN_DONE);
+	kvmi_close(&f->kvmi);
+	kvmi_hook(&f->kvmi, f->vm);
+	kvmi_insn_run(f, 10);
+	kvmi_insn_expect(f, 21, KVMI_INSN_DONE);
+	kvmi_expect_quiet(&f->kvmi);
+	enable(&f->kvmi, true);
+	kvmi_insn_once_more(f, 22, 1);
+}
+
+static void breakpoint(void)
+{
+	asm volatile("int3");
+	GUEST_DONE();
+}
+
+static void ignore(struct ex_regs *regs)
+{
+}
+
+/* Skips where hardware, or what plays it, does not intercept #BP. */
+static void require_bp_exits(void)
+{
+	struct kvm_guest_debug debug = {
+		.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP,
+	};
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = vm_create_with_one_vcpu(&vcpu, breakpoint);
+	u32 reason;
+
+	vm_install_exception_handler(vm, BP_VECTOR, ignore);
+	vcpu_ioctl(vcpu, KVM_SET_GUEST_DEBUG, &debug);
+	vcpu_run(vcpu);
+	reason = vcpu->run->exit_reason;
+	kvm_vm_free(vm);
+	__TEST_REQUIRE(reason == KVM_EXIT_DEBUG,
+		       "this processor does not exit on #BP");
+}
+
+int main(int argc, char *argv[])
+{
+	kvmi_require();
+	require_bp_exits();
+	return test_harness_run(argc, argv);
+}
