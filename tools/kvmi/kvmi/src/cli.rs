@@ -64,6 +64,16 @@ pub enum Action {
     Translate(Translate),
     /// Show a CPUID leaf of the guest.
     Cpuid(Cpuid),
+    /// Print what the guest does as it does it, until Ctrl-C.
+    ///
+    /// Every event is let through as the guest wanted it.
+    Trace(Trace),
+    /// Make a vCPU take an exception, and tell which one it took.
+    Inject(Inject),
+    /// Show the extended state of a vCPU, or copy it out or in.
+    Xsave(Xsave),
+    /// Show the memory type that the guest's MTRRs give an address.
+    Mtrr(Mtrr),
     /// Stop vCPUs until Ctrl-C, `kvmi resume`, or the end of a piped input.
     Pause(Pause),
     /// End the `kvmi pause` that holds the VM.
@@ -148,6 +158,90 @@ pub struct Cpuid {
 }
 
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("what").required(true).multiple(true))]
+pub struct Trace {
+    /// Only this vCPU.
+    #[arg(long, value_name = "N")]
+    pub vcpu: Option<u16>,
+    /// Writes to this control register, 0, 3 or 4; may be given several times.
+    #[arg(long, value_name = "N", group = "what", value_parser = control_register)]
+    pub cr: Vec<u8>,
+    /// Writes to this MSR, by name or number; may be given several times.
+    #[arg(long, value_name = "NAME|NUMBER", group = "what", value_parser = msr::parse)]
+    pub msr: Vec<u32>,
+    /// CPUID.
+    #[arg(long, group = "what")]
+    pub cpuid: bool,
+    /// Calls of the guest to the tool.
+    #[arg(long, group = "what")]
+    pub hypercall: bool,
+    /// INT3.
+    #[arg(long, group = "what")]
+    pub breakpoint: bool,
+    /// Accesses to GDTR, IDTR, LDTR and TR.
+    #[arg(long, group = "what")]
+    pub descriptor: bool,
+    /// Writes to XCR0.
+    #[arg(long, group = "what")]
+    pub xsetbv: bool,
+    /// Stop after so many events.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Stop after this time, such as 500ms or 5s.
+    #[arg(long = "for", value_name = "TIME", value_parser = number::duration)]
+    pub time: Option<Duration>,
+}
+
+/// A control register whose writes can be seen.
+fn control_register(text: &str) -> Result<u8, String> {
+    match text {
+        "0" => Ok(0),
+        "3" => Ok(3),
+        "4" => Ok(4),
+        _ => Err("only writes to CR0, CR3 and CR4 can be seen".into()),
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct Inject {
+    /// Vector of the exception, 0 to 31 but 2.
+    #[arg(value_parser = clap::value_parser!(u8).range(0..32))]
+    pub nr: u8,
+    /// Error code, for exceptions that have one.
+    #[arg(long, value_name = "CODE", value_parser = number::integer32, default_value = "0")]
+    pub error_code: u32,
+    /// What CR2 says, for a page fault (14).
+    #[arg(long, value_name = "GVA", value_parser = number::integer, default_value = "0")]
+    pub address: u64,
+    /// Into this vCPU.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub vcpu: u16,
+}
+
+#[derive(Args, Debug)]
+pub struct Xsave {
+    /// Of this vCPU.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub vcpu: u16,
+    /// Write the 4096 bytes to this file; - for standard output.
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["json", "load"])]
+    pub output: Option<PathBuf>,
+    /// Load the 4096 bytes of this file; - for standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub load: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Mtrr {
+    /// Guest physical address.
+    #[arg(value_parser = number::integer)]
+    pub gpa: u64,
+    /// As this vCPU sees it.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub vcpu: u16,
+}
+
+#[derive(Args, Debug)]
 pub struct Pause {
     /// Only this vCPU.
     #[arg(long, value_name = "N")]
@@ -191,6 +285,8 @@ mod tests {
         };
         assert_eq!((read.gpa, read.len), (0x10, 4096));
         assert!(parse("kvmi write 0 --hex 00ff").is_ok());
+        assert!(parse("kvmi trace --cr 0 --cr 3 --msr LSTAR --for 5s --count 3").is_ok());
+        assert!(parse("kvmi inject 14 --error-code 0x2 --address 0x1000 --vcpu 1").is_ok());
         assert!(parse("kvmi regs --msr EFER --msr 0x10 --vcpu 1").is_ok());
     }
 
@@ -208,6 +304,12 @@ mod tests {
             "kvmi cpuid 0x100000000",
             "kvmi pause --for 5x",
             "kvmi translate -1",
+            "kvmi trace",
+            "kvmi trace --cr 2",
+            "kvmi trace --cpuid --count 0",
+            "kvmi inject 32",
+            "kvmi inject",
+            "kvmi xsave --load f --output g",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -14,6 +14,7 @@ mod msr;
 mod number;
 mod output;
 mod target;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,10 @@ fn main() -> ExitCode {
         Action::Find(args) => command::find::run(global, &args, &mut output),
         Action::Translate(args) => command::translate::run(global, &args, &mut output),
         Action::Cpuid(args) => command::cpuid::run(global, &args, &mut output),
+        Action::Trace(args) => command::trace::run(global, &args, &mut output),
+        Action::Inject(args) => command::inject::run(global, &args, &mut output),
+        Action::Xsave(args) => command::xsave::run(global, &args, &mut output),
+        Action::Mtrr(args) => command::mtrr::run(global, &args, &mut output),
         Action::Pause(args) => command::pause::run(global, &args, &mut output),
         Action::Resume => command::resume::run(global, &mut output),
     };

@@ -5,10 +5,14 @@
 pub mod cpuid;
 pub mod find;
 pub mod info;
+pub mod inject;
 pub mod list;
+pub mod mtrr;
 pub mod pause;
 pub mod read;
 pub mod regs;
 pub mod resume;
+pub mod trace;
 pub mod translate;
 pub mod write;
+pub mod xsave;

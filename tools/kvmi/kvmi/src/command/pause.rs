@@ -22,21 +22,19 @@ use kvmi_client::{
     event::{Answer, Event, Kind, VcpuEvent},
     wire,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
     cli::{Global, Pause},
-    failure::{Failure, Result},
+    failure::Result,
     output::{Output, hex},
-    target,
+    target, wait,
 };
 
 /// Stops vCPUs until told to let go.
 pub fn run(global: &Global, args: &Pause, output: &mut Output) -> Result<()> {
     // Before the VM is touched, so that no signal is missed.
-    let signals = signals().map_err(|error| Failure::file("signals", &error))?;
+    let signals = wait::signals()?;
     target::with(global, |vm| {
         let vcpus = target::vcpus(vm, args.vcpu)?;
         let mut hold = Hold::new(&mut vm.session, output, vcpus)?;
@@ -45,15 +43,6 @@ pub fn run(global: &Global, args: &Pause, output: &mut Output) -> Result<()> {
         hold.until(until, global.timeout, &signals)?;
         hold.release()
     })
-}
-
-/// A socket that becomes readable when a signal says to let go.
-fn signals() -> io::Result<UnixStream> {
-    let (read, write) = UnixStream::pair()?;
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
-    }
-    Ok(read)
 }
 
 /// The vCPUs that are held.
@@ -121,7 +110,7 @@ impl<'a> Hold<'a> {
                 self.complain();
             }
             let deadline = until.into_iter().chain(complain).min();
-            let ready = wait(
+            let ready = wait::wait(
                 &[
                     Some(self.session.stream().as_fd()),
                     Some(signals.as_fd()),
@@ -213,26 +202,6 @@ impl<'a> Hold<'a> {
             self.output.line(text)
         }
     }
-}
-
-/// Waits until one of the files is readable or closed, or until `deadline`;
-/// which of them are.
-fn wait(files: &[Option<BorrowedFd<'_>>; 3], deadline: Option<Instant>) -> Result<[bool; 3]> {
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    let left = left.and_then(|left| Timespec::try_from(left).ok());
-    let mut polled: Vec<_> = files
-        .iter()
-        .flatten()
-        .map(|file| PollFd::new(file, PollFlags::IN))
-        .collect();
-    match poll(&mut polled, left.as_ref()) {
-        Ok(_) => {}
-        // A signal: it is read at the next turn.
-        Err(rustix::io::Errno::INTR) => return Ok([false; 3]),
-        Err(errno) => return Err(Failure::file("poll", &errno.into())),
-    }
-    let mut results = polled.iter().map(|file| !file.revents().is_empty());
-    Ok(files.map(|file| file.is_some() && results.next().unwrap_or(false)))
 }
 
 /// Whether a file is a pipe or a socket. A terminal is not read: Ctrl-C is

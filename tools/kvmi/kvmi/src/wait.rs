@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waiting for several things at once, signals among them.
+
+use std::{
+    io,
+    os::{fd::BorrowedFd, unix::net::UnixStream},
+    time::Instant,
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::failure::{Failure, Result};
+
+/// A socket that becomes readable when a signal says to let go. To be made before the VM is
+/// touched, so that none is missed.
+pub fn signals() -> Result<UnixStream> {
+    register().map_err(|error| Failure::file("signals", &error))
+}
+
+fn register() -> io::Result<UnixStream> {
+    let (read, write) = UnixStream::pair()?;
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    }
+    Ok(read)
+}
+
+/// Waits until one of the files is readable or closed, or until `deadline`;
+/// which of them are.
+pub fn wait<const N: usize>(
+    files: &[Option<BorrowedFd<'_>>; N],
+    deadline: Option<Instant>,
+) -> Result<[bool; N]> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = left.and_then(|left| Timespec::try_from(left).ok());
+    let mut polled: Vec<_> = files
+        .iter()
+        .flatten()
+        .map(|file| PollFd::new(file, PollFlags::IN))
+        .collect();
+    match poll(&mut polled, left.as_ref()) {
+        Ok(_) => {}
+        // A signal: it is read at the next turn.
+        Err(rustix::io::Errno::INTR) => return Ok([false; N]),
+        Err(errno) => return Err(Failure::file("poll", &errno.into())),
+    }
+    let mut results = polled.iter().map(|file| !file.revents().is_empty());
+    Ok(files.map(|file| file.is_some() && results.next().unwrap_or(false)))
+}
