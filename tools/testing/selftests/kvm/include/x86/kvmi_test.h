@@ -14,7 +14,7 @@
  * a case hangs.  It is longer than KVMI_HANG_SECONDS, which can say where.
  */
 #undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT 600
+#define TEST_TIMEOUT_DEFAULT 3600
 
 #define KVMI_MAX_VCPUS KVMI_MAX_COUNTERS
 
