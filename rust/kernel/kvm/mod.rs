@@ -10,7 +10,7 @@ use super::glue;
 
 pub(crate) use memcg::Memcg;
 pub(crate) use vcpu::{clamp, RunningVcpu, VcpuIndex, XSAVE};
-pub(crate) use vm::{GuestPhysical, Hooker, Vm};
+pub(crate) use vm::{has_singlestep, GuestPhysical, Hooker, Vm};
 
 /// Counts the hooked VMs: with none, the hook sites are no-ops.
 pub(crate) fn in_use(more: bool) {

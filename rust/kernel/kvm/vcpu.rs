@@ -210,6 +210,29 @@ impl RunningVcpu<'_> {
         to_result(unsafe { glue::kvmi_vcpu_want_msr(self.as_ptr(), msr, want) })
     }
 
+    /// Steps through the guest from here on, or no more.  `EOPNOTSUPP`: the processor cannot;
+    /// `EBUSY`: the VMM debugs the vCPU; `ENOMEM`.
+    pub(crate) fn want_step(&self, want: bool) -> Result {
+        // SAFETY: See `index()`.
+        to_result(unsafe { glue::kvmi_vcpu_want_step(self.as_ptr(), want) })
+    }
+
+    /// Is an instruction done that the tool has not been told of?  Asked once.
+    pub(crate) fn take_step(&self) -> bool {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_take_step(self.as_ptr()) }
+    }
+
+    /// Where an instruction wrote into a page table that may not be written, while the processor
+    /// walked it.  Each is told once.
+    pub(crate) fn take_written(&self) -> Option<u64> {
+        let mut gpa = 0;
+        // SAFETY: See `index()`; `gpa` is written by the call only.
+        let written = unsafe { glue::kvmi_vcpu_take_written(self.as_ptr(), &mut gpa) };
+
+        written.then_some(gpa)
+    }
+
     /// Gives back what an earlier session wanted.
     pub(crate) fn adopt(&self, owner: u64) {
         // SAFETY: See `index()`.

@@ -55,6 +55,27 @@ impl Vm {
         unsafe { glue::kvmi_vm_is_protected(self.as_ptr()) }
     }
 
+    /// Notes what a frame allows; it counts once it is applied.  `EINVAL`: no memory is there, or
+    /// nothing can express it; `EOPNOTSUPP`: the hardware cannot; `ENOMEM`.
+    pub(crate) fn set_access(&self, gfn: u64, access: u8) -> Result {
+        // SAFETY: See `pid()`.
+        kernel::error::to_result(unsafe { glue::kvmi_vm_set_access(self.as_ptr(), gfn, access) })
+    }
+
+    /// Has what was noted for these frames count.
+    pub(crate) fn apply_access(&self, gfns: &[u64]) {
+        let nr = u32::try_from(gfns.len()).unwrap_or(0);
+
+        // SAFETY: See `pid()`; the pointer is to that many frames.
+        unsafe { glue::kvmi_vm_apply_access(self.as_ptr(), gfns.as_ptr(), nr) }
+    }
+
+    /// Restricts nothing any more.
+    pub(crate) fn lift_access(&self) {
+        // SAFETY: See `pid()`.
+        unsafe { glue::kvmi_vm_lift_access(self.as_ptr()) }
+    }
+
     /// The highest guest frame number that a user memory slot backs.
     pub(crate) fn max_gfn(&self) -> Option<u64> {
         let mut gfn = 0;
@@ -209,4 +230,10 @@ impl Drop for Hooker {
         // SAFETY: By the type invariant.
         unsafe { glue::kvmi_hooker_put(&mut self.0) }
     }
+}
+
+/// Can a guest be stepped through on this machine?
+pub(crate) fn has_singlestep() -> bool {
+    // SAFETY: It only reads what was found out when KVM was loaded.
+    unsafe { glue::kvmi_has_singlestep() }
 }

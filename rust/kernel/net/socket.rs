@@ -120,12 +120,13 @@ impl Connection {
         unsafe { glue::kvmi_conn_drop_file(self.0.as_ptr()) }
     }
 
-    /// Sleeps until `ready()`, which must not block.  `EINTR`: a signal came; `ECANCELED`: the vCPU
-    /// got INIT.
+    /// Sleeps until `ready()`, which must not block.  `EINTR`: a signal came, `in_place` a fatal
+    /// one; `ECANCELED`: the vCPU got INIT.
     pub(crate) fn wait_vcpu<F: FnMut() -> bool>(
         &self,
         vcpu: &RunningVcpu<'_>,
         own: &WaitQueue,
+        in_place: bool,
         mut ready: F,
     ) -> Result {
         // SAFETY: `ready` lives until the call returns and is used by nobody else; the vCPU is
@@ -135,6 +136,7 @@ impl Connection {
                 self.0.as_ptr(),
                 vcpu.as_ptr(),
                 own.as_ptr(),
+                in_place,
                 Some(wait::call::<F>),
                 (&raw mut ready).cast::<c_void>(),
             )

@@ -5,7 +5,7 @@
 use super::{
     event::{x86::Site, Said},
     ioctl::Door,
-    session::Verdict,
+    run::{Patience, Verdict},
     sys::{
         glue,
         kvm::{RunningVcpu, Vm},
@@ -29,7 +29,7 @@ same_as_in_c! {
     kvmi_rs_vcpu_postcreate, kvmi_rs_protect_vm, kvmi_rs_hook, kvmi_rs_unhook,
     kvmi_rs_allow_command, kvmi_rs_allow_event, kvmi_rs_preunhook, kvmi_rs_status,
     kvmi_rs_handle_requests, kvmi_rs_state_written, kvmi_rs_hears, kvmi_rs_hypercall, kvmi_rs_breakpoint,
-    kvmi_rs_cr, kvmi_rs_xsetbv, kvmi_rs_descriptor, kvmi_rs_msr, kvmi_rs_cpuid,
+    kvmi_rs_cr, kvmi_rs_xsetbv, kvmi_rs_descriptor, kvmi_rs_msr, kvmi_rs_cpuid, kvmi_rs_pf,
 }
 
 /// The door of a VM, if it has one: a VM that is half made or half gone has none.
@@ -269,6 +269,15 @@ unsafe extern "C" fn kvmi_rs_hears(vcpu: *mut glue::kvm_vcpu, event: u16) -> boo
     unsafe { with_vcpu(vcpu, |door, here| door.hears(here, event)) }.unwrap_or(false)
 }
 
+/// # Safety
+///
+/// `vcpu` is a vCPU whose mutex the calling thread holds.
+#[no_mangle]
+unsafe extern "C" fn kvmi_rs_lives(vcpu: *mut glue::kvm_vcpu) -> bool {
+    // SAFETY: As required.
+    unsafe { with_vcpu(vcpu, |door, _| door.lives()) }.unwrap_or(false)
+}
+
 /// Asks about something that the guest is doing; a value that the tool wants is stored.
 ///
 /// # Safety
@@ -375,6 +384,27 @@ unsafe extern "C" fn kvmi_rs_msr(
             site.msr(msr, old_value, new)
         })
     }
+}
+
+/// # Safety
+///
+/// See [`ask()`].
+#[no_mangle]
+unsafe extern "C" fn kvmi_rs_pf(
+    vcpu: *mut glue::kvm_vcpu,
+    gva: u64,
+    gpa: u64,
+    access: u8,
+    in_place: bool,
+) -> c_int {
+    let patience = if in_place {
+        Patience::UntilKilled
+    } else {
+        Patience::UntilSignalled
+    };
+
+    // SAFETY: As required.
+    unsafe { ask(vcpu, None, |site| site.pf(gva, gpa, access, patience)) }
 }
 
 /// # Safety

@@ -64,18 +64,19 @@ void kvmi_conn_wake_reader(struct kvmi_conn *conn);
 void kvmi_conn_wake_thread(struct kvmi_conn *conn);
 void kvmi_conn_wake_all(struct kvmi_conn *conn);
 
-/* Waiting (conn.c).  ready() is called in a sleeping state: it must not block. */
+/* Waiting (wait.c).  ready() is called in a sleeping state: it must not block. */
 struct wait_queue_head *kvmi_wait_alloc(void);
 void kvmi_wait_free(struct wait_queue_head *wq);
 void kvmi_wait_wake(struct wait_queue_head *wq);
 int kvmi_conn_wait_vcpu(struct kvmi_conn *conn, struct kvm_vcpu *vcpu,
-			struct wait_queue_head *own,
+			struct wait_queue_head *own, bool in_place,
 			bool (*ready)(void *data), void *data);
+bool kvmi_wait_is_cut(bool in_place);
 void kvmi_conn_wait_thread(struct kvmi_conn *conn,
 			   bool (*ready)(void *data), void *data,
 			   unsigned int timeout_ms);
 
-/* The connection thread. */
+/* The connection thread (wait.c). */
 struct task_struct *kvmi_thread_start(int (*fn)(void *data), void *data,
 				      int vm_pid);
 void kvmi_thread_stop(struct task_struct *thread);
@@ -149,12 +150,28 @@ __u64 kvmi_vcpu_linear_rip(struct kvm_vcpu *vcpu);
 __u64 kvmi_vcpu_cr3(struct kvm_vcpu *vcpu);
 
 /*
- * What is wanted of the vCPU.  -ENOMEM; -EOPNOTSUPP: hardware cannot tell;
- * -EBUSY: the VMM owns it; -EPERM: the VMM wants it for itself.
+ * What is wanted of the vCPU (wishes.c, up to the injection).  -ENOMEM;
+ * -EOPNOTSUPP: hardware cannot tell; -EBUSY: the VMM owns it; -EPERM: the VMM
+ * wants it for itself.
  */
 int kvmi_vcpu_want_event(struct kvm_vcpu *vcpu, __u16 event, bool want);
 int kvmi_vcpu_want_cr(struct kvm_vcpu *vcpu, __u8 cr, bool want);
 int kvmi_vcpu_want_msr(struct kvm_vcpu *vcpu, __u32 msr, bool want);
+int kvmi_vcpu_want_step(struct kvm_vcpu *vcpu, bool want);
+bool kvmi_vcpu_take_step(struct kvm_vcpu *vcpu);
+bool kvmi_vcpu_take_written(struct kvm_vcpu *vcpu, __u64 *gpa);
+int kvmi_vcpu_step_over(struct kvm_vcpu *vcpu);
+bool kvmi_has_singlestep(void);
+void kvmi_vcpu_settle_pass(struct kvm_vcpu *vcpu);
+int kvmi_vcpu_prepare_pass(struct kvm_vcpu *vcpu);
+
+/*
+ * What guest frames allow.  -EINVAL: no frame, or what nothing can express;
+ * -EOPNOTSUPP: this hardware cannot; -ENOMEM.  It counts once it is applied.
+ */
+int kvmi_vm_set_access(struct kvm *kvm, __u64 gfn, __u8 access);
+void kvmi_vm_apply_access(struct kvm *kvm, const __u64 *gfns, __u32 nr);
+void kvmi_vm_lift_access(struct kvm *kvm);
 void kvmi_vcpu_release(struct kvm_vcpu *vcpu, bool keep);
 void kvmi_vcpu_adopt(struct kvm_vcpu *vcpu, __u64 owner);
 void kvmi_vcpu_claim(struct kvm_vcpu *vcpu, __u64 owner);
@@ -233,14 +250,17 @@ void kvmi_rs_status(struct kvm *kvm, struct kvmi_status *status);
 int kvmi_rs_handle_requests(struct kvm_vcpu *vcpu);
 void kvmi_rs_state_written(struct kvm_vcpu *vcpu);
 
-/* Events; enum kvmi_verdict comes back. */
+/* Events (from events.c); enum kvmi_verdict comes back. */
 bool kvmi_rs_hears(struct kvm_vcpu *vcpu, __u16 event);
+bool kvmi_rs_lives(struct kvm_vcpu *vcpu);
 int kvmi_rs_hypercall(struct kvm_vcpu *vcpu);
 int kvmi_rs_breakpoint(struct kvm_vcpu *vcpu, __u8 insn_len);
 int kvmi_rs_cr(struct kvm_vcpu *vcpu, __u8 cr, __u64 old_value, __u64 *value);
 int kvmi_rs_xsetbv(struct kvm_vcpu *vcpu, __u64 old_value, __u64 value);
 int kvmi_rs_descriptor(struct kvm_vcpu *vcpu, __u8 descriptor, bool write);
 int kvmi_rs_msr(struct kvm_vcpu *vcpu, __u32 msr, __u64 old_value, __u64 *value);
+int kvmi_rs_pf(struct kvm_vcpu *vcpu, __u64 gva, __u64 gpa, __u8 access,
+	       bool in_place);
 int kvmi_rs_cpuid(struct kvm_vcpu *vcpu, __u32 function, __u32 index,
 		  __u8 insn_len);
 

@@ -9,7 +9,8 @@ use super::{
     command,
     event::{self, x86::Site, Said},
     permission::bits,
-    session::{Session, Verdict},
+    run::Verdict,
+    session::Session,
     sys::{
         glue::{self, kvm_introspection_feature, kvm_introspection_hook, kvmi_status},
         kvm::{Hooker, Memcg, RunningVcpu, Vm},
@@ -273,6 +274,11 @@ impl Door {
             .zip(here.index())
             .and_then(|(session, index)| session.vcpu(index))
             .is_some_and(|me| me.events.contains(event))
+    }
+
+    /// Is there a session that is not dead?
+    pub(crate) fn lives(&self) -> bool {
+        self.session().is_some_and(|session| !session.is_dead())
     }
 
     /// The VMM wrote the state of this vCPU.

@@ -6,7 +6,8 @@
 //! message walks through the rooms once, in one direction:
 //!
 //! - [`ffi`] is the door through which C comes in, [`ioctl`] what the device manager may ask;
-//! - [`session`] is one hooked VM, [`channel`] its socket, [`vcpu`] each of its vCPUs;
+//! - [`session`] is one hooked VM, [`channel`] its socket, [`vcpu`] each of its vCPUs, which comes
+//!   to us in [`run`];
 //! - [`wire`] turns bytes into requests, [`permission`] says which are allowed;
 //! - [`command`] and [`event`] hold one type for each command and event.
 //!
@@ -24,6 +25,7 @@ mod ioctl;
 #[path = "../../../arch/x86/kvm/introspection/mtrr.rs"]
 mod mtrr;
 mod permission;
+mod run;
 mod session;
 #[allow(unsafe_code)]
 mod sys;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One hooked VM: what the session owns, how it is born and how it dies.
+//! One hooked VM: what the session owns, how it is born and how it dies, and what its thread does.
 //!
 //! It is born in HOOK, dies when the conversation ends ([`Channel::die()`]: the tool closed the
 //! socket or broke the protocol, the VMM unhooked, the VM or its address space went away), and is
@@ -12,15 +12,15 @@
 
 use super::{
     channel::{Channel, Reader},
-    command, event,
+    command,
     permission::IdSet,
     sys::{
-        glue::{self, kvmi_injection},
+        glue,
         kthread::{self, KThread, ThreadBody},
-        kvm::{clamp, Hooker, Memcg, RunningVcpu, VcpuIndex, Vm},
+        kvm::{clamp, Hooker, Memcg, VcpuIndex, Vm},
         socket::Connection,
     },
-    vcpu::{Job, Vcpu},
+    vcpu::Vcpu,
     wire::{self, Failure, Message, Payload},
 };
 use kernel::{
@@ -70,26 +70,6 @@ pub(crate) enum Runner {
     Thread,
     /// A vCPU that waits for a reply.
     Vcpu,
-}
-
-/// How a vCPU goes on.
-pub(crate) enum Verdict {
-    /// Into the guest.
-    Continue,
-    /// Out of `KVM_RUN` with `KVM_EXIT_SHUTDOWN`.
-    Crash,
-    /// Out of `KVM_RUN` with `EINTR`; what was in flight stays.
-    Interrupted,
-}
-
-/// How waiting for an answer ended.
-pub(crate) enum Wait {
-    /// It is there.
-    Answered,
-    /// Nobody will answer any more.
-    Ended,
-    /// A signal came; the event stays in flight.
-    Interrupted,
 }
 
 impl Session {
@@ -179,7 +159,8 @@ impl Session {
             .inspect_err(|_| self.die())
     }
 
-    fn answer(&self, to: &Message, answer: core::result::Result<Payload, wire::Code>) {
+    /// Replies to a command.
+    pub(crate) fn answer(&self, to: &Message, answer: core::result::Result<Payload, wire::Code>) {
         let err = answer.as_ref().err().map_or(0, |code| code.value());
 
         self.trace_reply(&to.header, err);
@@ -208,7 +189,7 @@ impl Session {
     }
 
     /// Reads and deals with messages until there are none, or until `enough()`.
-    fn pump(&self, runner: &Runner, enough: impl Fn() -> bool) {
+    pub(crate) fn pump(&self, runner: &Runner, enough: impl Fn() -> bool) {
         let Some(mut reader) = self.channel.try_read() else {
             return;
         };
@@ -235,171 +216,6 @@ impl Session {
     fn fail(&self, reader: Reader<'_>) {
         self.die();
         drop(reader);
-    }
-
-    /// Runs what the tool wants of this vCPU, and waits for the answer to its event.
-    pub(crate) fn run_vcpu(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> Verdict {
-        loop {
-            if here.take_crash() {
-                if me.has_work() {
-                    here.request();
-                }
-                return Verdict::Crash;
-            }
-            // KVM acts on INIT first; what the tool was told is history then.
-            if here.has_init() {
-                me.cancel_event();
-                here.hold(false);
-                if me.has_work() {
-                    here.request();
-                }
-                return Verdict::Continue;
-            }
-            if let Some(place) = me.place() {
-                // The guest gets the answer when it does the same again.
-                match self.await_answer(me, here) {
-                    Wait::Answered if here.missed(place.rip) => me.cancel_event(),
-                    Wait::Answered => {
-                        here.hold(true);
-                        return Verdict::Continue;
-                    }
-                    Wait::Ended => (),
-                    Wait::Interrupted => {
-                        here.request();
-                        return Verdict::Interrupted;
-                    }
-                }
-                continue;
-            }
-            here.hold(false);
-            if me.in_event() {
-                match self.settle(me, here) {
-                    Verdict::Continue => continue,
-                    other => return other,
-                }
-            }
-            if self.is_dead() {
-                me.land();
-                here.release(!self.cleanup.load(Relaxed));
-                return Verdict::Continue;
-            }
-            if here.was_injected() || me.pauses_next() {
-                if let Some(injected) = me.take_injected() {
-                    here.told();
-                    self.raise_trap(&injected, me, here);
-                    continue;
-                }
-            }
-            // A tool that floods the vCPU with commands does not keep it from its VMM.
-            if kernel::current!().signal_pending() && me.has_work() {
-                here.request();
-                return Verdict::Interrupted;
-            }
-            match me.next(self.channel.is_full()) {
-                Some(Job::Command(message)) => self.run_command(&message, me, here),
-                Some(Job::Pause) => event::raise::<event::Pause>(self, me, here, &(), None),
-                None => {
-                    me.inject(here);
-                    return Verdict::Continue;
-                }
-            }
-        }
-    }
-
-    fn run_command(&self, message: &Message, me: &Vcpu, here: &RunningVcpu<'_>) {
-        let answer = command::run_on_vcpu(self, message, me, here);
-
-        here.claim(self.id);
-        match answer {
-            Ok(payload) => self.answer(message, Ok(payload)),
-            Err(Failure::Refused(code)) => self.answer(message, Err(code)),
-            Err(_) => self.die(),
-        }
-    }
-
-    /// Waits out an event between two instructions, and does what the answer says.
-    fn settle(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> Verdict {
-        let verdict = match self.await_answer(me, here) {
-            Wait::Answered => me.take_answer().map_or(Verdict::Continue, |answer| {
-                event::conclude(self, &answer, here)
-            }),
-            Wait::Ended => Verdict::Continue,
-            Wait::Interrupted => Verdict::Interrupted,
-        };
-
-        if !matches!(verdict, Verdict::Continue) && me.has_work() {
-            here.request();
-        }
-        verdict
-    }
-
-    fn raise_trap(&self, injected: &kvmi_injection, me: &Vcpu, here: &RunningVcpu<'_>) {
-        let event = event::x86::trap(injected, here);
-
-        event::raise::<event::x86::Trap>(self, me, here, &event, None);
-    }
-
-    /// Tells the tool of an injection before it hears of something else, and waits for its answer;
-    /// false: there was none.  What the guest is doing must be done again, for the tool may have
-    /// changed anything.
-    pub(crate) fn tell_of_injection(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> bool {
-        let Some(injected) = me.take_injected() else {
-            return false;
-        };
-
-        here.told();
-        self.raise_trap(&injected, me, here);
-        if let Verdict::Crash = self.settle(me, here) {
-            here.note_crash();
-        }
-        true
-    }
-
-    /// Waits for the answer to the event in flight, running commands meanwhile.
-    pub(crate) fn await_answer(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> Wait {
-        let ended = loop {
-            me.look();
-            while let Some(message) = me.next_in_event(self.channel.is_full()) {
-                self.run_command(&message, me, here);
-                if kernel::current!().signal_pending() {
-                    break;
-                }
-            }
-            if me.is_answered() {
-                break Wait::Answered;
-            }
-            if self.is_dead() {
-                me.land();
-            }
-            if !me.in_event() {
-                break Wait::Ended;
-            }
-            if kernel::current!().signal_pending() {
-                break Wait::Interrupted;
-            }
-            if self.channel.readable_by_vcpu() {
-                self.pump(&Runner::Vcpu, || {
-                    me.has_attention() || kernel::current!().signal_pending()
-                });
-                continue;
-            }
-
-            let wait = self
-                .channel
-                .wait_vcpu(here, me.wait_queue(), || me.has_attention());
-            match wait {
-                Ok(()) => (),
-                Err(e) if e == ECANCELED => {
-                    me.cancel_event();
-                    break Wait::Ended;
-                }
-                Err(_) => break Wait::Interrupted,
-            }
-        };
-
-        // We may have been the one who was woken to read.
-        self.channel.hand_on();
-        ended
     }
 
     /// Room has come: the vCPUs that left commands in their queues take them up again.
@@ -480,5 +296,6 @@ impl ThreadBody for Session {
         self.die();
         self.channel.close();
         self.for_each_vcpu(Vcpu::land);
+        self.vm.lift_access();
     }
 }

@@ -41,6 +41,7 @@ pub(crate) enum Job {
 
 /// A checked answer to the event in flight.
 pub(crate) struct Answer {
+    pub(crate) event: u8,
     pub(crate) action: u8,
     /// What the tool wants in the registers.
     pub(crate) registers: Option<kvm_regs>,
@@ -342,6 +343,7 @@ impl Vcpu {
         let reply = state.answer()?;
 
         state.flight.take().map(|flight| Answer {
+            event: flight.event,
             action: reply.action,
             registers: flight.registers,
             value: reply.value,

@@ -104,6 +104,8 @@ request! {
     kvmi_vm_write_physical { padding1, padding2 }
     kvmi_vm_pause_vcpu { padding1, padding2 }
     kvmi_vm_control_cleanup { padding }
+    kvmi_vm_set_page_access { padding1, padding2 }
+    kvmi_page_access_entry { padding }
     kvmi_vcpu_control_events { padding1, padding2 }
     kvmi_vcpu_get_registers { padding1, padding2 }
     kvmi_vcpu_get_cpuid {}
@@ -115,6 +117,7 @@ request! {
     kvmi_vcpu_inject_exception { padding1, padding2 }
     kvmi_vcpu_get_mtrr_type {}
     kvmi_vcpu_control_msr { padding1, padding2 }
+    kvmi_vcpu_control_singlestep { padding }
     kvm_regs {}
     () {}
 }

@@ -2,7 +2,7 @@
 
 //! Commands of a vCPU that are x86's own, `Documentation/virt/kvm/kvmi.rst`.
 
-use super::{Call, VcpuCommand};
+use super::{Call, Outcome, VcpuCommand};
 use crate::{
     mtrr::Mtrrs,
     sys::{
@@ -10,7 +10,7 @@ use crate::{
         kvm::{RunningVcpu, XSAVE},
     },
     vcpu::Vcpu,
-    wire::{flag, payload, Code, Failure, Payload},
+    wire::{flag, payload, Code, Payload},
 };
 use kernel::prelude::*;
 use zerocopy::FromZeros;
@@ -23,11 +23,7 @@ impl VcpuCommand for ControlCr {
     const ID: u16 = KVMI_VCPU_CONTROL_CR as u16;
     type Request = kvmi_vcpu_control_cr;
 
-    fn run(
-        call: &Call<'_, Self::Request>,
-        _: &Vcpu,
-        here: &RunningVcpu<'_>,
-    ) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
         let enable = flag(call.request.enable)?;
 
         call.check_padding()?;
@@ -48,11 +44,7 @@ impl VcpuCommand for ControlMsr {
     const ID: u16 = KVMI_VCPU_CONTROL_MSR as u16;
     type Request = kvmi_vcpu_control_msr;
 
-    fn run(
-        call: &Call<'_, Self::Request>,
-        _: &Vcpu,
-        here: &RunningVcpu<'_>,
-    ) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
         let enable = flag(call.request.enable)?;
 
         call.check_padding()?;
@@ -74,11 +66,7 @@ impl VcpuCommand for InjectException {
     const ID: u16 = KVMI_VCPU_INJECT_EXCEPTION as u16;
     type Request = kvmi_vcpu_inject_exception;
 
-    fn run(
-        call: &Call<'_, Self::Request>,
-        me: &Vcpu,
-        here: &RunningVcpu<'_>,
-    ) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, me: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
         let trap = KVMI_VCPU_EVENT_TRAP as u16;
 
         if !call.session.events.contains(trap) {
@@ -100,6 +88,29 @@ impl VcpuCommand for InjectException {
     }
 }
 
+/// Steps through the guest, or no more; the SINGLESTEP event tells of each instruction.  `EPERM`:
+/// that event is disallowed; `EINVAL`: flag, padding; `EOPNOTSUPP`: the processor cannot; `EBUSY`:
+/// the VMM debugs the vCPU; `ENOMEM`.
+pub(crate) struct ControlSinglestep;
+
+impl VcpuCommand for ControlSinglestep {
+    const ID: u16 = KVMI_VCPU_CONTROL_SINGLESTEP as u16;
+    type Request = kvmi_vcpu_control_singlestep;
+
+    fn run(call: &Call<'_, Self::Request>, _: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
+        let event = KVMI_VCPU_EVENT_SINGLESTEP as u16;
+
+        if !call.session.events.contains(event) {
+            return Err(Code::EPERM.into());
+        }
+        let enable = flag(call.request.enable)?;
+
+        call.check_padding()?;
+        here.want_step(enable).map_err(Code::from_errno)?;
+        Ok(Payload::new())
+    }
+}
+
 /// The extended state.  `EOPNOTSUPP`: it has more than 4096 bytes; `ENOMEM`.
 pub(crate) struct GetXsave;
 
@@ -107,11 +118,7 @@ impl VcpuCommand for GetXsave {
     const ID: u16 = KVMI_VCPU_GET_XSAVE as u16;
     type Request = ();
 
-    fn run(
-        _: &Call<'_, Self::Request>,
-        _: &Vcpu,
-        here: &RunningVcpu<'_>,
-    ) -> Result<Payload, Failure> {
+    fn run(_: &Call<'_, Self::Request>, _: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
         let mut reply = Payload::from_elem(0, XSAVE, GFP_KERNEL_ACCOUNT)?;
         let area = reply.first_chunk_mut().ok_or(Code::EINVAL)?;
 
@@ -128,11 +135,7 @@ impl VcpuCommand for SetXsave {
     const ID: u16 = KVMI_VCPU_SET_XSAVE as u16;
     type Request = ();
 
-    fn run(
-        call: &Call<'_, Self::Request>,
-        _: &Vcpu,
-        here: &RunningVcpu<'_>,
-    ) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
         let area = call.rest.first_chunk().ok_or(Code::EINVAL)?;
 
         here.set_xsave(area).map_err(Code::from_errno)?;
@@ -147,11 +150,7 @@ impl VcpuCommand for GetMtrrType {
     const ID: u16 = KVMI_VCPU_GET_MTRR_TYPE as u16;
     type Request = kvmi_vcpu_get_mtrr_type;
 
-    fn run(
-        call: &Call<'_, Self::Request>,
-        _: &Vcpu,
-        here: &RunningVcpu<'_>,
-    ) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
         let registers = here.mtrrs();
         let mut reply = kvmi_vcpu_get_mtrr_type_reply::new_zeroed();
 

@@ -4,6 +4,7 @@
 
 use super::{ask, Doing, Event, Said};
 use crate::{
+    run::Patience,
     session::Session,
     sys::{glue::*, kvm::RunningVcpu},
     vcpu::Vcpu,
@@ -63,6 +64,15 @@ event! {
     Cpuid, KVMI_VCPU_EVENT_CPUID, kvmi_vcpu_event_cpuid, (), retry: false
 }
 
+event! {
+    /// An access that the tool took from a page.
+    Pf, KVMI_VCPU_EVENT_PF, kvmi_vcpu_event_pf, (), retry: true
+}
+event! {
+    /// An instruction was executed.
+    Singlestep, KVMI_VCPU_EVENT_SINGLESTEP, kvmi_vcpu_event_singlestep, ()
+}
+
 /// The events that are enabled with VCPU_CONTROL_EVENTS and need something of KVM.
 pub(crate) fn needs_kvm(event: u16) -> bool {
     [
@@ -73,6 +83,7 @@ pub(crate) fn needs_kvm(event: u16) -> bool {
         Descriptor::ID,
         Msr::ID,
         Cpuid::ID,
+        Pf::ID,
     ]
     .iter()
     .any(|id| u16::from(*id) == event)
@@ -87,7 +98,11 @@ pub(crate) struct Site<'a> {
 
 impl Site<'_> {
     fn ask<E: Doing>(&self, specific: &E::Specific) -> Said {
-        ask::<E>(self.session, self.me, self.here, specific)
+        self.ask_with::<E>(specific, Patience::UntilSignalled)
+    }
+
+    fn ask_with<E: Doing>(&self, specific: &E::Specific, patience: Patience) -> Said {
+        ask::<E>(self.session, self.me, self.here, specific, patience)
     }
 
     pub(crate) fn hypercall(&self) -> Said {
@@ -136,6 +151,15 @@ impl Site<'_> {
         self.ask::<Msr>(&event)
     }
 
+    pub(crate) fn pf(&self, gva: u64, gpa: u64, access: u8, patience: Patience) -> Said {
+        let mut event = kvmi_vcpu_event_pf::new_zeroed();
+
+        event.gva = gva;
+        event.gpa = gpa;
+        event.access = access;
+        self.ask_with::<Pf>(&event, patience)
+    }
+
     pub(crate) fn cpuid(&self, function: u32, index: u32, insn_len: u8) -> Said {
         let mut event = kvmi_vcpu_event_cpuid::new_zeroed();
 
@@ -154,4 +178,19 @@ pub(crate) fn trap(done: &kvmi_injection, here: &RunningVcpu<'_>) -> kvmi_vcpu_e
     event.error_code = done.error_code;
     event.address = here.sregs().cr2;
     event
+}
+
+/// What the tool is told of a page table that an instruction wrote while it was walked.
+pub(crate) fn written(gpa: u64) -> kvmi_vcpu_event_pf {
+    let mut event = kvmi_vcpu_event_pf::new_zeroed();
+
+    event.gva = u64::MAX;
+    event.gpa = gpa;
+    event.access = KVMI_PAGE_ACCESS_W as u8;
+    event
+}
+
+/// What the tool is told of a step: that it did not fail, for none does.
+pub(crate) fn singlestep() -> kvmi_vcpu_event_singlestep {
+    kvmi_vcpu_event_singlestep::new_zeroed()
 }

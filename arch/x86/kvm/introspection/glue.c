@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The x86 half of the glue: a vCPU seen from its own thread, inside KVM_RUN
- * and with its state loaded.
+ * and with its state loaded.  What it is and has is here; what a tool wants of
+ * it is in wishes.c, what it does that a tool hears of in events.c.
  */
 #include <linux/kvm_host.h>
 #include <linux/kvmi_host.h>
@@ -118,7 +119,17 @@ void kvmi_vcpu_get_regs(struct kvm_vcpu *vcpu, struct kvm_regs *regs)
 /* Unlike KVM_SET_REGS this leaves pending exceptions alone. */
 void kvmi_vcpu_set_regs(struct kvm_vcpu *vcpu, const struct kvm_regs *regs)
 {
+	/* VMX enters no guest whose TF disagrees with what STI or MOV SS held back. */
+	if ((kvm_get_rflags(vcpu) ^ regs->rflags) & X86_EFLAGS_TF)
+		kvm_x86_call(set_interrupt_shadow)(vcpu, 0);
+
 	kvm_vcpu_set_regs(vcpu, regs);
+
+	/* The VMM steps and does not know of this: KVM keeps TF only there. */
+	if (vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP) {
+		vcpu->arch.singlestep_rip = kvm_get_linear_rip(vcpu);
+		kvm_set_rflags(vcpu, kvm_get_rflags(vcpu));
+	}
 }
 
 void kvmi_vcpu_get_sregs(struct kvm_vcpu *vcpu, struct kvm_sregs *sregs)
@@ -195,9 +206,17 @@ __u64 kvmi_vcpu_xcr0(struct kvm_vcpu *vcpu)
 	return vcpu->arch.xcr0;
 }
 
+/* As its kernel reads and, where SMAP forbids that, as its programs do. */
 __u64 kvmi_vcpu_translate(struct kvm_vcpu *vcpu, __u64 gva)
 {
-	return kvm_mmu_gva_to_gpa_system(vcpu, gva, NULL);
+	struct kvm_pagewalk *walk = &vcpu->arch.gva_walk;
+	gpa_t gpa;
+
+	gpa = kvm_mmu_gva_to_gpa_system(vcpu, gva, NULL);
+	if (gpa == INVALID_GPA)
+		gpa = walk->gva_to_gpa(vcpu, walk, gva, PFERR_USER_MASK, NULL);
+
+	return gpa;
 }
 
 int kvmi_vcpu_get_xsave(struct kvm_vcpu *vcpu, void *area)
@@ -266,359 +285,4 @@ __u64 kvmi_vcpu_linear_rip(struct kvm_vcpu *vcpu)
 __u64 kvmi_vcpu_cr3(struct kvm_vcpu *vcpu)
 {
 	return kvm_read_cr3(vcpu);
-}
-
-/* Made at the first wish, by the vCPU's thread. */
-static struct kvmi_wishes *kvmi_wishes(struct kvm_vcpu *vcpu)
-{
-	if (!vcpu->arch.kvmi)
-		vcpu->arch.kvmi = kvzalloc_obj(*vcpu->arch.kvmi,
-					       GFP_KERNEL_ACCOUNT);
-
-	return vcpu->arch.kvmi;
-}
-
-static void kvmi_reprogram(struct kvm_vcpu *vcpu)
-{
-	kvm_make_request(KVM_REQ_RECALC_INTERCEPTS, vcpu);
-	kvm_x86_call(update_exception_bitmap)(vcpu);
-}
-
-int kvmi_vcpu_want_event(struct kvm_vcpu *vcpu, __u16 event, bool want)
-{
-	struct kvmi_wishes *wishes = kvmi_wishes(vcpu);
-
-	if (!wishes)
-		return -ENOMEM;
-
-	switch (event) {
-	case KVMI_VCPU_EVENT_BREAKPOINT:
-		if (vcpu->guest_debug & KVM_GUESTDBG_USE_SW_BP)
-			return -EBUSY;
-		if (want == !!(wishes->events & BIT(event)))
-			return -EBUSY;
-		break;
-	case KVMI_VCPU_EVENT_DESCRIPTOR:
-		if (!kvm_caps.has_descriptor_intercepts)
-			return -EOPNOTSUPP;
-		break;
-	}
-
-	__assign_bit(event, &wishes->events, want);
-	kvmi_reprogram(vcpu);
-	return 0;
-}
-
-int kvmi_vcpu_want_cr(struct kvm_vcpu *vcpu, __u8 cr, bool want)
-{
-	struct kvmi_wishes *wishes = kvmi_wishes(vcpu);
-
-	if (!wishes)
-		return -ENOMEM;
-
-	__assign_bit(cr, &wishes->crs, want);
-	kvmi_reprogram(vcpu);
-	return 0;
-}
-
-int kvmi_vcpu_want_msr(struct kvm_vcpu *vcpu, __u32 msr, bool want)
-{
-	struct kvmi_wishes *wishes;
-	int bit = kvmi_msr_bit(msr);
-
-	if (bit < 0)
-		return -EINVAL;
-	if (want && !kvm_msr_allowed(vcpu, msr, KVM_MSR_FILTER_WRITE))
-		return -EPERM;
-
-	wishes = kvmi_wishes(vcpu);
-	if (!wishes)
-		return -ENOMEM;
-
-	__assign_bit(array_index_nospec(bit, 2 * KVMI_MSRS), wishes->msrs, want);
-	kvmi_reprogram(vcpu);
-	return 0;
-}
-
-/*
- * An answered event waits until the guest does the same again.  It does so at
- * once, unless somebody changed the instruction: a guest that has run and is
- * elsewhere, or that has left so often without it, will not.
- */
-#define KVMI_HOLD_EXITS	1000
-
-void kvmi_vcpu_hold(struct kvm_vcpu *vcpu, bool hold)
-{
-	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
-
-	if (!wishes || wishes->hold == hold)
-		return;
-
-	wishes->hold = hold;
-	wishes->hold_exits = vcpu->stat.exits;
-	if (!hold)
-		kvm_make_request(KVM_REQ_EVENT, vcpu);
-}
-
-enum kvmi_hold kvmi_vcpu_held(struct kvm_vcpu *vcpu, __u64 rip)
-{
-	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
-	u64 exits;
-
-	if (!wishes || !wishes->hold)
-		return KVMI_HOLD_NONE;
-
-	exits = vcpu->stat.exits - wishes->hold_exits;
-	if ((exits && kvm_rip_read(vcpu) != rip) || exits > KVMI_HOLD_EXITS)
-		return KVMI_HOLD_MISSED;
-
-	return KVMI_HOLD_ON;
-}
-
-/*
- * A session is over.  What it wanted of this vCPU is given back, or kept; what
- * was under way is forgotten in any case.
- */
-void kvmi_vcpu_release(struct kvm_vcpu *vcpu, bool keep)
-{
-	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
-
-	if (!wishes)
-		return;
-
-	wishes->moved = false;
-	wishes->crash = false;
-	wishes->injected = false;
-	kvmi_vcpu_hold(vcpu, false);
-	if (keep || !wishes->owner)
-		return;
-
-	wishes->events = 0;
-	wishes->crs = 0;
-	bitmap_zero(wishes->msrs, 2 * KVMI_MSRS);
-	wishes->owner = 0;
-	kvmi_reprogram(vcpu);
-}
-
-void kvmi_vcpu_note_moved(struct kvm_vcpu *vcpu, bool moved)
-{
-	if (vcpu->arch.kvmi)
-		vcpu->arch.kvmi->moved = moved;
-}
-
-/* The run loop is told at its next turn. */
-void kvmi_vcpu_note_crash(struct kvm_vcpu *vcpu)
-{
-	if (vcpu->arch.kvmi)
-		vcpu->arch.kvmi->crash = true;
-	kvm_make_request(KVM_REQ_INTROSPECTION, vcpu);
-}
-
-bool kvmi_vcpu_take_crash(struct kvm_vcpu *vcpu)
-{
-	bool crash = vcpu->arch.kvmi && vcpu->arch.kvmi->crash;
-
-	if (crash)
-		vcpu->arch.kvmi->crash = false;
-	return crash;
-}
-
-/*
- * Queue an exception for the next entry, unless another event must be injected
- * first: then that one is told of.
- */
-bool kvmi_vcpu_inject(struct kvm_vcpu *vcpu, const struct kvmi_injection *wanted,
-		      struct kvmi_injection *done)
-{
-	struct kvm_queued_exception *ex = &vcpu->arch.exception;
-
-	/* The tool is told when the guest has been entered with it. */
-	vcpu->arch.kvmi->injected = true;
-	vcpu->arch.kvmi->injected_exits = vcpu->stat.exits;
-	kvm_make_request(KVM_REQ_EVENT, vcpu);
-
-	*done = *wanted;
-	if (ex->injected || ex->pending) {
-		done->nr = ex->vector;
-		done->error_code = ex->has_error_code ? ex->error_code : 0;
-		return false;
-	}
-	if (vcpu->arch.nmi_injected) {
-		done->nr = NMI_VECTOR;
-		done->error_code = 0;
-		return false;
-	}
-	if (vcpu->arch.interrupt.injected) {
-		done->nr = vcpu->arch.interrupt.nr;
-		done->error_code = 0;
-		return false;
-	}
-
-	/* As if INT3 or INTO were at RIP. */
-	if (wanted->nr == BP_VECTOR || wanted->nr == OF_VECTOR)
-		vcpu->arch.event_exit_inst_len = 1;
-
-	if (wanted->nr == PF_VECTOR)
-		kvm_queue_exception_e_p(vcpu, PF_VECTOR, wanted->error_code,
-					wanted->address);
-	else if (x86_exception_has_error_code(wanted->nr))
-		kvm_queue_exception_e(vcpu, wanted->nr, wanted->error_code);
-	else
-		kvm_queue_exception(vcpu, wanted->nr);
-
-	if (!x86_exception_has_error_code(wanted->nr))
-		done->error_code = 0;
-	return true;
-}
-
-/*
- * Has the guest got what kvmi_vcpu_inject() queued?  It may have been left in
- * the middle of the delivery, which then begins anew.
- */
-bool kvmi_vcpu_was_injected(struct kvm_vcpu *vcpu)
-{
-	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
-
-	return wishes && wishes->injected &&
-	       vcpu->stat.exits != wishes->injected_exits &&
-	       !vcpu->arch.exception.pending && !vcpu->arch.exception.injected;
-}
-
-void kvmi_vcpu_told(struct kvm_vcpu *vcpu)
-{
-	if (vcpu->arch.kvmi)
-		vcpu->arch.kvmi->injected = false;
-}
-
-/* Must the run loop come to us although nobody asked? */
-bool kvmi_vcpu_is_due(struct kvm_vcpu *vcpu)
-{
-	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
-
-	if (!wishes)
-		return false;
-
-	if (wishes->stale && !is_guest_mode(vcpu)) {
-		wishes->stale = false;
-		kvmi_reprogram(vcpu);
-	}
-
-	return wishes->hold || kvmi_vcpu_was_injected(vcpu);
-}
-
-/* What an earlier session wanted is not what this one wants. */
-void kvmi_vcpu_adopt(struct kvm_vcpu *vcpu, __u64 owner)
-{
-	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
-
-	if (wishes && wishes->owner && wishes->owner != owner)
-		kvmi_vcpu_release(vcpu, false);
-}
-
-/* A command of this session ran: what is wanted now is what it wants. */
-void kvmi_vcpu_claim(struct kvm_vcpu *vcpu, __u64 owner)
-{
-	if (vcpu->arch.kvmi)
-		vcpu->arch.kvmi->owner = owner;
-}
-
-/* Number and sub-function of the call for the tool, in either calling convention. */
-static bool kvmi_is_request_hypercall(struct kvm_vcpu *vcpu)
-{
-	if ((u32)kvm_rax_read(vcpu) != KVM_HC_XEN_HVM_OP)
-		return false;
-
-	if (is_64_bit_hypercall(vcpu))
-		return kvm_rdi_read(vcpu) == KVM_HC_XEN_HVM_OP_GUEST_REQUEST_VM_EVENT &&
-		       !kvm_rsi_read(vcpu);
-
-	return (u32)kvm_rbx_read(vcpu) == KVM_HC_XEN_HVM_OP_GUEST_REQUEST_VM_EVENT &&
-	       !(u32)kvm_rcx_read(vcpu);
-}
-
-enum kvmi_verdict __kvmi_hypercall(struct kvm_vcpu *vcpu)
-{
-	if (!kvmi_is_request_hypercall(vcpu))
-		return KVMI_UNASKED;
-
-	return kvmi_rs_hypercall(vcpu);
-}
-
-bool __kvmi_owns_breakpoints(struct kvm_vcpu *vcpu)
-{
-	return kvmi_rs_hears(vcpu, KVMI_VCPU_EVENT_BREAKPOINT);
-}
-
-enum kvmi_verdict __kvmi_breakpoint(struct kvm_vcpu *vcpu, u8 insn_len)
-{
-	return kvmi_rs_breakpoint(vcpu, insn_len);
-}
-EXPORT_SYMBOL_FOR_KVM_INTERNAL(__kvmi_breakpoint);
-
-/* The bit of CR3 that asks for no flush is no part of its value. */
-#define KVMI_CR3_NOFLUSH	BIT_ULL(63)
-
-enum kvmi_verdict __kvmi_cr(struct kvm_vcpu *vcpu, int cr, unsigned long *val)
-{
-	u64 old, new = *val, asked;
-	enum kvmi_verdict verdict;
-
-	switch (cr) {
-	case 0:
-		old = kvm_read_cr0(vcpu);
-		break;
-	case 3:
-		old = kvm_read_cr3(vcpu);
-		new &= ~KVMI_CR3_NOFLUSH;
-		break;
-	case 4:
-		old = kvm_read_cr4(vcpu);
-		break;
-	default:
-		return KVMI_PROCEED;
-	}
-	if (old == new)
-		return KVMI_PROCEED;
-
-	asked = new;
-	verdict = kvmi_rs_cr(vcpu, cr, old, &new);
-	if (new != asked)
-		*val = new;
-	return verdict;
-}
-EXPORT_SYMBOL_FOR_KVM_INTERNAL(__kvmi_cr);
-
-enum kvmi_verdict __kvmi_xsetbv(struct kvm_vcpu *vcpu, u64 val)
-{
-	return kvmi_rs_xsetbv(vcpu, vcpu->arch.xcr0, val);
-}
-
-enum kvmi_verdict __kvmi_descriptor(struct kvm_vcpu *vcpu, u8 which, bool write)
-{
-	return kvmi_rs_descriptor(vcpu, which, write);
-}
-EXPORT_SYMBOL_FOR_KVM_INTERNAL(__kvmi_descriptor);
-
-enum kvmi_verdict __kvmi_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *val)
-{
-	u64 old;
-
-	/* The VMM's filter comes first: what it takes is none of ours. */
-	if (!kvm_msr_allowed(vcpu, msr, KVM_MSR_FILTER_WRITE) ||
-	    kvmi_vcpu_get_msr(vcpu, msr, &old) || old == *val)
-		return KVMI_PROCEED;
-
-	return kvmi_rs_msr(vcpu, msr, old, val);
-}
-
-enum kvmi_verdict __kvmi_cpuid(struct kvm_vcpu *vcpu, u8 insn_len)
-{
-	return kvmi_rs_cpuid(vcpu, kvm_eax_read(vcpu), kvm_ecx_read(vcpu),
-			     insn_len);
-}
-
-void __kvmi_vcpu_destroy(struct kvm_vcpu *vcpu)
-{
-	kvfree(vcpu->arch.kvmi);
-	vcpu->arch.kvmi = NULL;
 }

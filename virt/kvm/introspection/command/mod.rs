@@ -20,6 +20,9 @@ use super::{
 };
 use kernel::{prelude::*, sync::Arc};
 
+/// What comes of a command: the payload of its reply, or why there is none.
+pub(crate) type Outcome = Result<Payload, Failure>;
+
 /// A command of the VM: run by whoever read it.
 pub(crate) trait VmCommand {
     /// Its id, even.
@@ -27,7 +30,7 @@ pub(crate) trait VmCommand {
     /// What it asks.
     type Request: Request;
 
-    fn run(call: &Call<'_, Self::Request>, runner: &Runner) -> Result<Payload, Failure>;
+    fn run(call: &Call<'_, Self::Request>, runner: &Runner) -> Outcome;
 }
 
 /// A command of a vCPU: run by its own thread.
@@ -37,11 +40,7 @@ pub(crate) trait VcpuCommand {
     /// What it asks, behind the header that names the vCPU.
     type Request: Request;
 
-    fn run(
-        call: &Call<'_, Self::Request>,
-        me: &Vcpu,
-        here: &RunningVcpu<'_>,
-    ) -> Result<Payload, Failure>;
+    fn run(call: &Call<'_, Self::Request>, me: &Vcpu, here: &RunningVcpu<'_>) -> Outcome;
 }
 
 /// One command as it was sent.
@@ -78,13 +77,7 @@ impl<'a, R: Request> Call<'a, R> {
 
 /// Enables or disables an event in `set`.  `EINVAL`: flag, not an event of the kind; `EPERM`:
 /// disallowed.
-fn switch(
-    session: &Session,
-    set: &IdSet,
-    known: bool,
-    id: u16,
-    enable: u8,
-) -> Result<Payload, Failure> {
+fn switch(session: &Session, set: &IdSet, known: bool, id: u16, enable: u8) -> Outcome {
     let enable = wire::flag(enable)?;
 
     if !known {
@@ -97,19 +90,15 @@ fn switch(
     Ok(Payload::new())
 }
 
-type VmEntry = fn(&Session, &[u8], &Runner) -> Result<Payload, Failure>;
-type VcpuEntry = fn(&Session, &[u8], &Vcpu, &RunningVcpu<'_>) -> Result<Payload, Failure>;
+type VmEntry = fn(&Session, &[u8], &Runner) -> Outcome;
+type VcpuEntry = fn(&Session, &[u8], &Vcpu, &RunningVcpu<'_>) -> Outcome;
 
 enum Entry {
     Vm(VmEntry),
     Vcpu(VcpuEntry),
 }
 
-fn run_vm<C: VmCommand>(
-    session: &Session,
-    body: &[u8],
-    runner: &Runner,
-) -> Result<Payload, Failure> {
+fn run_vm<C: VmCommand>(session: &Session, body: &[u8], runner: &Runner) -> Outcome {
     C::run(&Call::new(session, body), runner)
 }
 
@@ -118,7 +107,7 @@ fn run_vcpu<C: VcpuCommand>(
     body: &[u8],
     me: &Vcpu,
     here: &RunningVcpu<'_>,
-) -> Result<Payload, Failure> {
+) -> Outcome {
     C::run(&Call::new(session, body), me, here)
 }
 
@@ -149,6 +138,7 @@ commands! {
         vm::WritePhysical,
         vm::PauseVcpu,
         vm::ControlCleanup,
+        vm::SetPageAccess,
         vm::GetMaxGfn,
     }
     vcpu {
@@ -165,6 +155,7 @@ commands! {
         x86::SetXsave,
         x86::GetMtrrType,
         x86::ControlMsr,
+        x86::ControlSinglestep,
     }
 }
 
@@ -282,7 +273,7 @@ pub(crate) fn run_on_vcpu(
     message: &Message,
     me: &Vcpu,
     here: &RunningVcpu<'_>,
-) -> Result<Payload, Failure> {
+) -> Outcome {
     match find(message.header.id).ok_or(Code::ENOSYS)? {
         Entry::Vcpu(run) => {
             let body = message

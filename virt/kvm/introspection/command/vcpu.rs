@@ -2,12 +2,12 @@
 
 //! Commands of a vCPU, `Documentation/virt/kvm/kvmi.rst`.
 
-use super::{switch, Call, VcpuCommand};
+use super::{switch, Call, Outcome, VcpuCommand};
 use crate::{
     event,
     sys::{glue::*, kvm::RunningVcpu},
     vcpu::Vcpu,
-    wire::{payload, Code, Failure, Payload, MAX_PAYLOAD},
+    wire::{payload, Code, Payload, MAX_PAYLOAD},
 };
 use core::mem::size_of;
 use kernel::prelude::*;
@@ -20,11 +20,7 @@ impl VcpuCommand for GetInfo {
     const ID: u16 = KVMI_VCPU_GET_INFO as u16;
     type Request = ();
 
-    fn run(
-        _: &Call<'_, Self::Request>,
-        _: &Vcpu,
-        here: &RunningVcpu<'_>,
-    ) -> Result<Payload, Failure> {
+    fn run(_: &Call<'_, Self::Request>, _: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
         payload(&kvmi_vcpu_get_info_reply {
             tsc_speed: here.tsc_hz(),
         })
@@ -40,11 +36,7 @@ impl VcpuCommand for ControlEvents {
     const ID: u16 = KVMI_VCPU_CONTROL_EVENTS as u16;
     type Request = kvmi_vcpu_control_events;
 
-    fn run(
-        call: &Call<'_, Self::Request>,
-        me: &Vcpu,
-        here: &RunningVcpu<'_>,
-    ) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, me: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
         let id = call.request.event_id;
         let before = me.events.contains(id);
 
@@ -75,11 +67,7 @@ impl VcpuCommand for GetRegisters {
     const ID: u16 = KVMI_VCPU_GET_REGISTERS as u16;
     type Request = kvmi_vcpu_get_registers;
 
-    fn run(
-        call: &Call<'_, Self::Request>,
-        _: &Vcpu,
-        here: &RunningVcpu<'_>,
-    ) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
         let count = usize::from(call.request.nmsrs);
         let room = MAX_PAYLOAD
             .saturating_sub(size_of::<kvmi_error_code>())
@@ -132,11 +120,7 @@ impl VcpuCommand for SetRegisters {
     const ID: u16 = KVMI_VCPU_SET_REGISTERS as u16;
     type Request = kvm_regs;
 
-    fn run(
-        call: &Call<'_, Self::Request>,
-        me: &Vcpu,
-        here: &RunningVcpu<'_>,
-    ) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, me: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
         if call.size < size_of::<kvm_regs>() {
             return Err(Code::EINVAL.into());
         }
@@ -154,11 +138,7 @@ impl VcpuCommand for GetCpuid {
     const ID: u16 = KVMI_VCPU_GET_CPUID as u16;
     type Request = kvmi_vcpu_get_cpuid;
 
-    fn run(
-        call: &Call<'_, Self::Request>,
-        _: &Vcpu,
-        here: &RunningVcpu<'_>,
-    ) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
         let leaf = here
             .cpuid(call.request.function, call.request.index)
             .ok_or(Code::ENOENT)?;
@@ -174,11 +154,7 @@ impl VcpuCommand for GetXcr {
     const ID: u16 = KVMI_VCPU_GET_XCR as u16;
     type Request = kvmi_vcpu_get_xcr;
 
-    fn run(
-        call: &Call<'_, Self::Request>,
-        _: &Vcpu,
-        here: &RunningVcpu<'_>,
-    ) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
         call.check_padding()?;
         if call.request.xcr != 0 {
             return Err(Code::EINVAL.into());
@@ -194,11 +170,7 @@ impl VcpuCommand for TranslateGva {
     const ID: u16 = KVMI_VCPU_TRANSLATE_GVA as u16;
     type Request = kvmi_vcpu_translate_gva;
 
-    fn run(
-        call: &Call<'_, Self::Request>,
-        _: &Vcpu,
-        here: &RunningVcpu<'_>,
-    ) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
         payload(&kvmi_vcpu_translate_gva_reply {
             gpa: here.translate(call.request.gva),
         })

@@ -2,15 +2,15 @@
 
 //! Commands of the VM, `Documentation/virt/kvm/kvmi.rst`.
 
-use super::{is_known, switch, Call, VmCommand};
+use super::{is_known, switch, Call, Outcome, VmCommand};
 use crate::{
     event,
-    session::Runner,
+    session::{Runner, Session},
     sys::{
         glue::*,
-        kvm::{GuestPhysical, VcpuIndex},
+        kvm::{has_singlestep, GuestPhysical, VcpuIndex},
     },
-    wire::{flag, payload, Code, Failure, Payload},
+    wire::{flag, payload, request, Code, Failure, Payload, Request},
 };
 use core::mem::size_of;
 use kernel::{prelude::*, sync::atomic::Relaxed};
@@ -26,11 +26,12 @@ impl VmCommand for GetVersion {
     const ID: u16 = KVMI_GET_VERSION as u16;
     type Request = ();
 
-    fn run(_: &Call<'_, ()>, _: &Runner) -> Result<Payload, Failure> {
+    fn run(_: &Call<'_, ()>, _: &Runner) -> Outcome {
         let mut reply = kvmi_get_version_reply::new_zeroed();
 
         reply.version = KVMI_VERSION;
         reply.max_msg_size = KVMI_MAX_MSG_SIZE;
+        reply.features.singlestep = has_singlestep().into();
         payload(&reply)
     }
 }
@@ -42,7 +43,7 @@ impl VmCommand for CheckCommand {
     const ID: u16 = KVMI_VM_CHECK_COMMAND as u16;
     type Request = kvmi_vm_check_command;
 
-    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Outcome {
         call.check_padding()?;
         check(
             is_known(call.request.id),
@@ -58,7 +59,7 @@ impl VmCommand for CheckEvent {
     const ID: u16 = KVMI_VM_CHECK_EVENT as u16;
     type Request = kvmi_vm_check_event;
 
-    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Outcome {
         call.check_padding()?;
         check(
             event::is_known(call.request.id),
@@ -67,7 +68,7 @@ impl VmCommand for CheckEvent {
     }
 }
 
-fn check(known: bool, allowed: bool) -> Result<Payload, Failure> {
+fn check(known: bool, allowed: bool) -> Outcome {
     if !known {
         Err(Code::ENOENT.into())
     } else if !allowed {
@@ -84,7 +85,7 @@ impl VmCommand for GetInfo {
     const ID: u16 = KVMI_VM_GET_INFO as u16;
     type Request = ();
 
-    fn run(call: &Call<'_, ()>, _: &Runner) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, ()>, _: &Runner) -> Outcome {
         let mut reply = kvmi_vm_get_info_reply::new_zeroed();
 
         reply.vcpu_count = call.session.vm.vcpu_count();
@@ -99,7 +100,7 @@ impl VmCommand for ControlEvents {
     const ID: u16 = KVMI_VM_CONTROL_EVENTS as u16;
     type Request = kvmi_vm_control_events;
 
-    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Outcome {
         let id = call.request.event_id;
 
         call.check_padding()?;
@@ -132,7 +133,7 @@ impl VmCommand for ReadPhysical {
     const ID: u16 = KVMI_VM_READ_PHYSICAL as u16;
     type Request = kvmi_vm_read_physical;
 
-    fn run(call: &Call<'_, Self::Request>, runner: &Runner) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, runner: &Runner) -> Outcome {
         let (gpa, size) = range(call.request.gpa, call.request.size)?;
 
         call.check_padding()?;
@@ -152,7 +153,7 @@ impl VmCommand for WritePhysical {
     const ID: u16 = KVMI_VM_WRITE_PHYSICAL as u16;
     type Request = kvmi_vm_write_physical;
 
-    fn run(call: &Call<'_, Self::Request>, runner: &Runner) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, runner: &Runner) -> Outcome {
         let data = call
             .rest
             .get(..usize::from(call.request.size))
@@ -175,7 +176,7 @@ impl VmCommand for PauseVcpu {
     const ID: u16 = KVMI_VM_PAUSE_VCPU as u16;
     type Request = kvmi_vm_pause_vcpu;
 
-    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Outcome {
         let wait = flag(call.request.wait)?;
 
         call.check_padding()?;
@@ -203,13 +204,62 @@ impl VmCommand for ControlCleanup {
     const ID: u16 = KVMI_VM_CONTROL_CLEANUP as u16;
     type Request = kvmi_vm_control_cleanup;
 
-    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Outcome {
         let enable = flag(call.request.enable)?;
 
         call.check_padding()?;
         call.session.cleanup.store(enable, Relaxed);
         Ok(Payload::new())
     }
+}
+
+/// Restricts access to pages, or no more.  Fewer entries than announced close the connection.
+/// `EINVAL`: padding, access, a frame without memory, W without R; `EOPNOTSUPP`: the hardware cannot
+/// express it; `ENOMEM`.  Every entry is tried; the first error is told.
+pub(crate) struct SetPageAccess;
+
+/// All that can be allowed.
+const ALL_ACCESS: u32 = KVMI_PAGE_ACCESS_R | KVMI_PAGE_ACCESS_W | KVMI_PAGE_ACCESS_X;
+
+impl VmCommand for SetPageAccess {
+    const ID: u16 = KVMI_VM_SET_PAGE_ACCESS as u16;
+    type Request = kvmi_vm_set_page_access;
+
+    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Outcome {
+        let size = usize::from(call.request.count) * size_of::<kvmi_page_access_entry>();
+        let entries = call
+            .rest
+            .get(..size)
+            .filter(|_| call.size >= size_of::<Self::Request>())
+            .ok_or(Failure::Protocol)?;
+        let mut gfns = KVec::with_capacity(call.request.count.into(), GFP_KERNEL_ACCOUNT)?;
+        let mut outcome = Ok(Payload::new());
+
+        call.check_padding()?;
+        for bytes in entries.chunks_exact(size_of::<kvmi_page_access_entry>()) {
+            let (entry, _) = request::<kvmi_page_access_entry>(bytes);
+
+            match restrict(call.session, &entry) {
+                Ok(gfn) => gfns.push(gfn, GFP_KERNEL_ACCOUNT)?,
+                Err(code) => outcome = outcome.and(Err(code.into())),
+            }
+        }
+        call.session.vm.apply_access(&gfns);
+        outcome
+    }
+}
+
+fn restrict(session: &Session, entry: &kvmi_page_access_entry) -> Result<u64, Code> {
+    if !entry.padding_is_zero() || u32::from(entry.access) & !ALL_ACCESS != 0 {
+        return Err(Code::EINVAL);
+    }
+    let gfn = entry.gpa / u64::from(PAGE);
+
+    session
+        .vm
+        .set_access(gfn, entry.access)
+        .map_err(Code::from_errno)?;
+    Ok(gfn)
 }
 
 /// The highest frame number that a user memory slot backs.  `ENOENT`: none does.
@@ -219,7 +269,7 @@ impl VmCommand for GetMaxGfn {
     const ID: u16 = KVMI_VM_GET_MAX_GFN as u16;
     type Request = ();
 
-    fn run(call: &Call<'_, ()>, _: &Runner) -> Result<Payload, Failure> {
+    fn run(call: &Call<'_, ()>, _: &Runner) -> Outcome {
         let gfn = call.session.vm.max_gfn().ok_or(Code::ENOENT)?;
 
         payload(&kvmi_vm_get_max_gfn_reply { gfn })

@@ -7,7 +7,8 @@ pub(crate) mod x86;
 
 use super::{
     permission::bits,
-    session::{Session, Verdict, Wait},
+    run::{Patience, Verdict, Wait},
+    session::Session,
     sys::{
         glue::*,
         kvm::{RunningVcpu, VcpuIndex},
@@ -73,6 +74,8 @@ events! {
     x86::Descriptor,
     x86::Msr,
     x86::Cpuid,
+    x86::Pf,
+    x86::Singlestep,
 }
 
 /// Is this the id of an event?
@@ -173,6 +176,8 @@ pub(crate) fn conclude(session: &Session, answer: &Answer, here: &RunningVcpu<'_
     match u32::from(answer.action) {
         KVMI_EVENT_ACTION_CONTINUE => Verdict::Continue,
         KVMI_EVENT_ACTION_CRASH => Verdict::Crash,
+        // What it tells of is done: there is nothing to do again.
+        KVMI_EVENT_ACTION_RETRY if answer.event == x86::Pf::ID => Verdict::Continue,
         _ => {
             session.die();
             Verdict::Continue
@@ -197,12 +202,13 @@ pub(crate) enum Said {
 /// Asks the tool about something that the guest is doing, and waits for the answer.
 ///
 /// When KVM_RUN has to be left meanwhile, the event stays in flight: the guest does the same again
-/// and gets the answer then.
+/// and gets the answer then.  With [`Patience::UntilKilled`] it is not left.
 pub(crate) fn ask<E: Doing>(
     session: &Session,
     me: &Vcpu,
     here: &RunningVcpu<'_>,
     specific: &E::Specific,
+    patience: Patience,
 ) -> Said {
     if session.is_dead() || !me.events.contains(E::ID.into()) {
         return Said::Unasked;
@@ -213,15 +219,20 @@ pub(crate) fn ask<E: Doing>(
     if !me.recurs(E::ID, &place) {
         me.cancel_event();
         // The tool hears of an injection before it hears of anything else.
-        if session.tell_of_injection(me, here) {
+        if session.tell_of_injection(me, here, patience) && patience == Patience::UntilSignalled {
             return Said::Retry;
         }
         raise::<E>(session, me, here, specific, Some(place));
     }
 
-    let answer = match session.await_answer(me, here) {
+    let answer = match session.await_answer(me, here, patience) {
         Wait::Answered => me.take_answer(),
         Wait::Ended => None,
+        // The VMM is being killed.
+        Wait::Interrupted if patience == Patience::UntilKilled => {
+            me.cancel_event();
+            None
+        }
         Wait::Interrupted => {
             here.request();
             return Said::Retry;

@@ -17,20 +17,14 @@ static void execute(struct kvmi_insn_seen *seen)
 	seen->after = READ_ONCE(hits);
 }
 
-static void enable(struct kvmi *k, bool enable)
-{
-	kvmi_assert_err(kvmi_control_event(k, 0, KVMI_VCPU_EVENT_BREAKPOINT,
-					   enable), 0);
-}
-
 static void check(struct kvmi_fixture *f, const struct kvmi_event *ev)
 {
 	const struct kvmi_vcpu_event_breakpoint *bp = (const void *)ev->specific;
-	static const u8 zero[sizeof(bp->padding)];
 
 	TEST_ASSERT_EQ(bp->gpa, addr_gva2gpa(f->vm, ev->vcpu.arch.regs.rip));
 	TEST_ASSERT_EQ(bp->insn_len, 1);
-	TEST_ASSERT(!memcmp(bp->padding, zero, sizeof(zero)), "Padding");
+	TEST_ASSERT(kvmi_is_zero(bp->padding, sizeof(bp->padding)),
+		    "Padding");
 }
 
 static bool is(const struct kvmi_insn_seen *seen, enum kvmi_insn_fate fate)
@@ -49,7 +43,6 @@ static const struct kvmi_insn kvmi_insn = {
 	.size = sizeof(struct kvmi_vcpu_event_breakpoint),
 	.retry = true,
 	.refused = KVMI_INSN_DONE,
-	.enable = enable,
 	.execute = execute,
 	.check = check,
 	.is = is,
@@ -102,7 +95,7 @@ KVMI_TEST(kvmi_breakpoint, ownership)
 	vcpu_ioctl(f->vcpu, KVM_SET_GUEST_DEBUG, &debug);
 }
 
-/* Without clean-up the intercept stays, and the guest gets its #BP. */
+/* Without clean-up the guest gets its #BP, whoever left the intercept. */
 KVMI_TEST(kvmi_breakpoint, without_cleanup)
 {
 	struct kvmi_vm_control_cleanup cleanup = { .enable = 0 };
@@ -121,42 +114,14 @@ KVMI_TEST(kvmi_breakpoint, without_cleanup)
 	kvmi_insn_run(f, 10);
 	kvmi_insn_expect(f, 21, KVMI_INSN_DONE);
 	kvmi_expect_quiet(&f->kvmi);
-	enable(&f->kvmi, true);
+	kvmi_insn_enable(&f->kvmi, true);
 	kvmi_insn_once_more(f, 22, 1);
-}
-
-static void breakpoint(void)
-{
-	asm volatile("int3");
-	GUEST_DONE();
-}
-
-static void ignore(struct ex_regs *regs)
-{
-}
-
-/* Skips where hardware, or what plays it, does not intercept #BP. */
-static void require_bp_exits(void)
-{
-	struct kvm_guest_debug debug = {
-		.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP,
-	};
-	struct kvm_vcpu *vcpu;
-	struct kvm_vm *vm = vm_create_with_one_vcpu(&vcpu, breakpoint);
-	u32 reason;
-
-	vm_install_exception_handler(vm, BP_VECTOR, ignore);
-	vcpu_ioctl(vcpu, KVM_SET_GUEST_DEBUG, &debug);
-	vcpu_run(vcpu);
-	reason = vcpu->run->exit_reason;
-	kvm_vm_free(vm);
-	__TEST_REQUIRE(reason == KVM_EXIT_DEBUG,
-		       "this processor does not exit on #BP");
 }
 
 int main(int argc, char *argv[])
 {
 	kvmi_require();
-	require_bp_exits();
+	__TEST_REQUIRE(kvmi_has_bp_exits(),
+		       "this processor does not exit on #BP");
 	return test_harness_run(argc, argv);
 }

@@ -21,6 +21,8 @@ static const char *make_cgroups(void)
 		why = kvmi_cgroup_make(&tool_cgroup, "charge_tool");
 	if (!why)
 		kvmi_cgroup_enter(&vmm_cgroup);
+	if (!why && !kvmi_have_sys_ptrace())
+		why = "no CAP_SYS_PTRACE";
 	return why;
 }
 
@@ -57,6 +59,27 @@ static void assert_vmm_pays(long least)
 	TEST_ASSERT(tool < least / 4, "The tool is charged %ld bytes", tool);
 }
 
+/*
+ * Start @tool and let it go, from its first step to its second: what comes of
+ * that is what is charged since.
+ */
+static pid_t start_tool(void (*tool)(struct kvmi_fixture *f, int fd),
+			struct kvmi_fixture *f, int *fd)
+{
+	long vmm_before, tool_before;
+	pid_t child;
+	int sv[2];
+
+	kvmi_socketpair(sv);
+	child = kvmi_start_process(tool, f, sv[1]);
+	kvmi_wait_step(sv[0]);
+	charged(&vmm_before, &tool_before);
+	kvmi_step(sv[0]);
+	kvmi_wait_step(sv[0]);
+	*fd = sv[0];
+	return child;
+}
+
 /* The sockets are the tool's own: it has them before it is measured. */
 static void hooker(struct kvmi_fixture *f, int fd)
 {
@@ -82,25 +105,17 @@ TEST(hook)
 {
 	const char *why = make_cgroups();
 	unsigned int i;
-	long vmm, tool;
 	pid_t child;
-	int sv[2];
+	int fd;
 
 	if (why)
 		SKIP(return, "%s", why);
-	if (!kvmi_have_sys_ptrace())
-		SKIP(return, "no CAP_SYS_PTRACE");
 
 	for (i = 0; i < VMS; i++)
 		vms[i].vm = vm_create_barebones();
-	kvmi_socketpair(sv);
-	child = kvmi_start_process(hooker, vms, sv[1]);
-	kvmi_wait_step(sv[0]);
-	charged(&vmm, &tool);
-	kvmi_step(sv[0]);
-	kvmi_wait_step(sv[0]);
+	child = start_tool(hooker, vms, &fd);
 	assert_vmm_pays(VMS * INPUT_BUFFER);
-	kvmi_step(sv[0]);
+	kvmi_step(fd);
 	kvmi_finish_process(child);
 	for (i = 0; i < VMS; i++)
 		kvm_vm_free(vms[i].vm);
@@ -136,24 +151,17 @@ TEST(queue)
 	const char *why = make_cgroups();
 	long vmm, tool;
 	pid_t child;
-	int sv[2];
+	int fd;
 
 	if (why)
 		SKIP(return, "%s", why);
-	if (!kvmi_have_sys_ptrace())
-		SKIP(return, "no CAP_SYS_PTRACE");
 
 	f->vm = kvmi_create_vm(1, f->vcpus);
-	kvmi_socketpair(sv);
-	child = kvmi_start_process(sender, f, sv[1]);
-	kvmi_wait_step(sv[0]);
-	charged(&vmm, &tool);
-	kvmi_step(sv[0]);
-	kvmi_wait_step(sv[0]);
+	child = start_tool(sender, f, &fd);
 	assert_vmm_pays(QUEUE);
 
 	/* It is given back with the session. */
-	kvmi_step(sv[0]);
+	kvmi_step(fd);
 	kvmi_finish_process(child);
 	kvmi_wait_until(kvmi_state(f->vm->fd) == KVMI_DEAD);
 	kvmi_unhook(f->vm);

@@ -19,21 +19,15 @@ static void execute(struct kvmi_insn_seen *seen)
 	seen->after = eax;
 }
 
-static void enable(struct kvmi *k, bool enable)
-{
-	kvmi_assert_err(kvmi_control_event(k, 0, KVMI_VCPU_EVENT_CPUID, enable),
-			0);
-}
-
 static void check(struct kvmi_fixture *f, const struct kvmi_event *ev)
 {
 	const struct kvmi_vcpu_event_cpuid *cpuid = (const void *)ev->specific;
-	static const u8 zero[sizeof(cpuid->padding)];
 
 	TEST_ASSERT_EQ(cpuid->function, FUNCTION);
 	TEST_ASSERT_EQ(cpuid->index, INDEX);
 	TEST_ASSERT_EQ(cpuid->insn_len, 2);
-	TEST_ASSERT(!memcmp(cpuid->padding, zero, sizeof(zero)), "Padding");
+	TEST_ASSERT(kvmi_is_zero(cpuid->padding, sizeof(cpuid->padding)),
+		    "Padding");
 }
 
 static bool is(const struct kvmi_insn_seen *seen, enum kvmi_insn_fate fate)
@@ -56,7 +50,6 @@ static const struct kvmi_insn kvmi_insn = {
 	.size = sizeof(struct kvmi_vcpu_event_cpuid),
 	.skipped_if_set = true,
 	.refused = KVMI_INSN_DONE,
-	.enable = enable,
 	.execute = execute,
 	.check = check,
 	.is = is,

@@ -8,8 +8,6 @@
 /* The register that the guest writes, and the bit that it changes. */
 static u64 which = 3;
 static u64 bit = CR3_PWT;
-/* 0: change the bit. */
-static u64 same;
 
 static const struct {
 	u8 cr;
@@ -32,7 +30,7 @@ static void execute(struct kvmi_insn_seen *seen)
 	u64 value;
 
 	seen->before = read_cr(which);
-	value = same ? seen->before : seen->before ^ bit;
+	value = kvmi_insn_same ? seen->before : seen->before ^ bit;
 
 	switch (which) {
 	case 0:
@@ -54,9 +52,8 @@ static void execute(struct kvmi_insn_seen *seen)
 	seen->after = read_cr(which);
 }
 
-static void enable(struct kvmi *k, bool enable)
+static void control(struct kvmi *k, bool enable)
 {
-	kvmi_assert_err(kvmi_control_event(k, 0, KVMI_VCPU_EVENT_CR, enable), 0);
 	kvmi_assert_err(kvmi_control_cr(k, 0, 3, enable), 0);
 }
 
@@ -68,10 +65,10 @@ static const struct kvmi_vcpu_event_cr *cr_of(const struct kvmi_event *ev)
 static void check(struct kvmi_fixture *f, const struct kvmi_event *ev)
 {
 	const struct kvmi_vcpu_event_cr *cr = cr_of(ev);
-	static const u8 zero[sizeof(cr->padding)];
 	u64 seen, differs;
 
-	TEST_ASSERT(!memcmp(cr->padding, zero, sizeof(zero)), "Padding");
+	TEST_ASSERT(kvmi_is_zero(cr->padding, sizeof(cr->padding)),
+		    "Padding");
 	/*
 	 * With NPT a guest sees the host's CR4.MCE in place of its own, and
 	 * CR0.ET, without which the guest of a selftest begins.
@@ -91,15 +88,9 @@ static bool is(const struct kvmi_insn_seen *seen, enum kvmi_insn_fate fate)
 	u64 always = which == 0 ? X86_CR0_ET : 0;
 	u64 changed = (seen->before ^ seen->after) & ~always;
 
-	switch (fate) {
-	case KVMI_INSN_DONE:
-		return !seen->vector && changed && !(changed & (changed - 1));
-	case KVMI_INSN_REFUSED:
-		return seen->vector == GP_VECTOR && !changed;
-	case KVMI_INSN_SKIPPED:
-		return !seen->vector && !changed;
-	}
-	return false;
+	return kvmi_insn_is_write(seen, fate,
+				  changed && !(changed & (changed - 1)),
+				  !changed);
 }
 
 static const struct kvmi_insn kvmi_insn = {
@@ -108,7 +99,7 @@ static const struct kvmi_insn kvmi_insn = {
 	.value_offset = offsetof(struct kvmi_vcpu_event_cr, new_value),
 	.done_if_moved = true,
 	.refused = KVMI_INSN_REFUSED,
-	.enable = enable,
+	.control = control,
 	.execute = execute,
 	.check = check,
 	.is = is,
@@ -116,6 +107,7 @@ static const struct kvmi_insn kvmi_insn = {
 
 KVMI_INSN_SUITE(kvmi_cr);
 KVMI_INSN_TESTS(kvmi_cr)
+KVMI_INSN_VALUE_TESTS(kvmi_cr)
 
 static void choose(struct kvmi_fixture *f, u64 cr, u64 the_bit)
 {
@@ -157,23 +149,6 @@ KVMI_TEST(kvmi_cr, each_register)
 	}
 	kvmi_expect_quiet(&f->kvmi);
 	kvmi_stop(&f->runner);
-}
-
-/* The same value again is no event. */
-KVMI_TEST(kvmi_cr, no_change)
-{
-	struct kvmi_event ev;
-
-	kvmi_insn_start(f, &ev);
-	kvmi_insn_reply(f, &ev, KVMI_EVENT_ACTION_CONTINUE);
-	kvmi_insn_wait(f, 1);
-	same = 1;
-	sync_global_to_guest(f->vm, same);
-	kvmi_insn_run(f, 10);
-	kvmi_insn_expect(f, 11, KVMI_INSN_SKIPPED);
-	same = 0;
-	sync_global_to_guest(f->vm, same);
-	kvmi_insn_once_more(f, 12, 2);
 }
 
 /* The tool's value is written, through the checks that the guest's goes through. */
@@ -224,23 +199,6 @@ KVMI_TEST(kvmi_cr, other_value)
 	kvmi_stop(&f->runner);
 }
 
-/* The event and the register must both be wanted. */
-KVMI_TEST(kvmi_cr, half_wanted)
-{
-	kvmi_start(&f->runner, f->vcpu);
-	kvmi_assert_err(kvmi_control_cr(&f->kvmi, 0, 3, 1), 0);
-	kvmi_insn_run(f, 10);
-	kvmi_insn_wait(f, 10);
-	kvmi_assert_err(kvmi_control_cr(&f->kvmi, 0, 3, 0), 0);
-	kvmi_assert_err(kvmi_control_event(&f->kvmi, 0, KVMI_VCPU_EVENT_CR, 1),
-			0);
-	kvmi_insn_run(f, 10);
-	kvmi_insn_wait(f, 20);
-	kvmi_expect_quiet(&f->kvmi);
-	kvmi_assert_err(kvmi_control_cr(&f->kvmi, 0, 3, 1), 0);
-	kvmi_insn_once_more(f, 21, 1);
-}
-
 KVMI_TEST(kvmi_cr, control_errors)
 {
 	unsigned int cr;
@@ -255,18 +213,6 @@ KVMI_TEST(kvmi_cr, control_errors)
 				-KVMI_EINVAL);
 	}
 	kvmi_assert_err(kvmi_control_cr(&f->kvmi, 0, 3, 0xff), -KVMI_EINVAL);
-	kvmi_stop(&f->runner);
-}
-
-/* A value without the part that carries it is no answer. */
-KVMI_TEST(kvmi_cr, reply_without_value)
-{
-	struct kvmi_event ev;
-
-	kvmi_insn_start(f, &ev);
-	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
-	kvmi_expect_closed(&f->kvmi);
-	kvmi_insn_expect(f, 1, KVMI_INSN_DONE);
 	kvmi_stop(&f->runner);
 }
 

@@ -65,20 +65,14 @@ static void execute(struct kvmi_insn_seen *seen)
 	seen->after = table.address;
 }
 
-static void enable(struct kvmi *k, bool enable)
-{
-	kvmi_assert_err(kvmi_control_event(k, 0, KVMI_VCPU_EVENT_DESCRIPTOR,
-					   enable), 0);
-}
-
 static void check(struct kvmi_fixture *f, const struct kvmi_event *ev)
 {
 	const struct kvmi_vcpu_event_descriptor *d = (const void *)ev->specific;
-	static const u8 zero[sizeof(d->padding)];
 
 	TEST_ASSERT_EQ(d->descriptor, expected[which].descriptor);
 	TEST_ASSERT_EQ(d->write, expected[which].write);
-	TEST_ASSERT(!memcmp(d->padding, zero, sizeof(zero)), "Padding");
+	TEST_ASSERT(kvmi_is_zero(d->padding, sizeof(d->padding)),
+		    "Padding");
 }
 
 static bool is(const struct kvmi_insn_seen *seen, enum kvmi_insn_fate fate)
@@ -108,7 +102,6 @@ static const struct kvmi_insn kvmi_insn = {
 	.size = sizeof(struct kvmi_vcpu_event_descriptor),
 	.retry = true,
 	.refused = KVMI_INSN_DONE,
-	.enable = enable,
 	.execute = execute,
 	.check = check,
 	.is = is,
@@ -125,7 +118,7 @@ KVMI_TEST(kvmi_descriptor, each_register)
 	unsigned int i;
 
 	kvmi_start(&f->runner, f->vcpu);
-	enable(&f->kvmi, true);
+	kvmi_insn_enable(&f->kvmi, true);
 	for (i = 0; i < NR_INSNS; i++) {
 		which = i;
 		sync_global_to_guest(f->vm, which);
@@ -145,29 +138,10 @@ KVMI_TEST(kvmi_descriptor, retry_elsewhere)
 	kvmi_insn_move_rip(f, KVMI_EVENT_ACTION_RETRY);
 }
 
-/* Skips where hardware cannot tell. */
-static void require_descriptor_exits(void)
-{
-	struct kvm_vcpu *vcpu;
-	struct kvm_vm *vm = kvmi_create_vm(1, &vcpu);
-	struct kvmi_runner runner;
-	struct kvmi k;
-	int err;
-
-	kvmi_hook(&k, vm);
-	kvmi_start(&runner, vcpu);
-	err = kvmi_control_event(&k, 0, KVMI_VCPU_EVENT_DESCRIPTOR, 1);
-	kvmi_stop(&runner);
-	kvmi_close(&k);
-	kvm_vm_free(vm);
-	__TEST_REQUIRE(err != -KVMI_EOPNOTSUPP,
-		       "this processor has no exits on descriptor tables");
-	kvmi_assert_err(err, 0);
-}
-
 int main(int argc, char *argv[])
 {
 	kvmi_require();
-	require_descriptor_exits();
+	__TEST_REQUIRE(kvmi_has_descriptor_exits(),
+		       "this processor has no exits on descriptor tables");
 	return test_harness_run(argc, argv);
 }

@@ -115,6 +115,23 @@ static void harvest(struct ring *r, unsigned int first)
 	TEST_ASSERT_EQ(kvm_vm_reset_dirty_ring(r->vm), r->limit);
 }
 
+static bool have_dirty_ring(void)
+{
+	return kvm_has_cap(KVM_CAP_DIRTY_LOG_RING) ||
+	       kvm_has_cap(KVM_CAP_DIRTY_LOG_RING_ACQ_REL);
+}
+
+/* A hooked VM with a ring, whose vCPU waits for the reply to @ev. */
+static void create_paused(struct kvmi_fixture *f, struct ring *r,
+			  struct kvmi *k, struct kvmi_event *ev)
+{
+	create(r);
+	kvmi_hook(k, r->vm);
+	kvmi_assert_err(kvmi_pause(k, 0, 0), 0);
+	kvmi_start(&f->runner, r->vcpu);
+	kvmi_recv_pause(k, 0, ev);
+}
+
 /* vCPU 0 stays in its event: nothing but the tool writes. */
 KVMI_TEST(kvmi_dirty_ring, overrun)
 {
@@ -124,15 +141,10 @@ KVMI_TEST(kvmi_dirty_ring, overrun)
 	struct kvmi k;
 	u8 byte;
 
-	if (!kvm_has_cap(KVM_CAP_DIRTY_LOG_RING) &&
-	    !kvm_has_cap(KVM_CAP_DIRTY_LOG_RING_ACQ_REL))
+	if (!have_dirty_ring())
 		SKIP(return, "no dirty ring");
 
-	create(&r);
-	kvmi_hook(&k, r.vm);
-	kvmi_assert_err(kvmi_pause(&k, 0, 0), 0);
-	kvmi_start(&f->runner, r.vcpu);
-	kvmi_recv_pause(&k, 0, &ev);
+	create_paused(f, &r, &k, &ev);
 
 	/* Often enough for the ring to go around, on any processor. */
 	for (i = 0; i < 4; i++) {
@@ -163,15 +175,10 @@ KVMI_TEST(kvmi_dirty_ring, full_after_the_event)
 	struct ring r;
 	struct kvmi k;
 
-	if (!kvm_has_cap(KVM_CAP_DIRTY_LOG_RING) &&
-	    !kvm_has_cap(KVM_CAP_DIRTY_LOG_RING_ACQ_REL))
+	if (!have_dirty_ring())
 		SKIP(return, "no dirty ring");
 
-	create(&r);
-	kvmi_hook(&k, r.vm);
-	kvmi_assert_err(kvmi_pause(&k, 0, 0), 0);
-	kvmi_start(&f->runner, r.vcpu);
-	kvmi_recv_pause(&k, 0, &ev);
+	create_paused(f, &r, &k, &ev);
 	fill(&r, &k, 0, 1);
 	kvmi_reply(&k, &ev, KVMI_EVENT_ACTION_CONTINUE);
 	kvmi_join(&f->runner);

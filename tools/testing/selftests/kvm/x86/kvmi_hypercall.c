@@ -25,12 +25,6 @@ static void execute(struct kvmi_insn_seen *seen)
 	seen->after = rax;
 }
 
-static void enable(struct kvmi *k, bool enable)
-{
-	kvmi_assert_err(kvmi_control_event(k, 0, KVMI_VCPU_EVENT_HYPERCALL,
-					   enable), 0);
-}
-
 static void check(struct kvmi_fixture *f, const struct kvmi_event *ev)
 {
 	TEST_ASSERT_EQ((u32)ev->vcpu.arch.regs.rax, KVM_HC_XEN_HVM_OP);
@@ -51,7 +45,7 @@ static const struct kvmi_insn kvmi_insn = {
 	.event = KVMI_VCPU_EVENT_HYPERCALL,
 	.done_if_moved = true,
 	.refused = KVMI_INSN_REFUSED,
-	.enable = enable,
+	.unasked = KVMI_INSN_REFUSED,
 	.execute = execute,
 	.check = check,
 	.is = is,
@@ -86,7 +80,7 @@ KVMI_TEST(kvmi_hypercall, other_calls)
 	kvmi_start(&f->runner, f->vcpu);
 	call(f, 34, 24, 0);
 	kvmi_insn_expect(f, ++runs, KVMI_INSN_REFUSED);
-	enable(&f->kvmi, true);
+	kvmi_insn_enable(&f->kvmi, true);
 	for (i = 0; i < ARRAY_SIZE(calls); i++) {
 		call(f, calls[i][0], calls[i][1], calls[i][2]);
 		kvmi_insn_expect(f, ++runs, KVMI_INSN_REFUSED);

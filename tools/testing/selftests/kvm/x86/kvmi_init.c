@@ -73,16 +73,23 @@ static void stop_ap(struct kvmi_fixture *f, struct kvmi_event *ev)
 	kvmi_assert_err(kvmi_set_regs(&f->kvmi, 1, &regs), 0);
 }
 
+/* Both run, and the AP waits for the reply to @ev. */
+static void start_and_stop_ap(struct kvmi_fixture *f,
+			      struct kvmi_runner *runners, struct kvmi_event *ev)
+{
+	start_bsp(f, &runners[0]);
+	kvmi_start(&runners[1], f->vcpus[1]);
+	kvmi_wait_progress(f->vm, 1);
+	stop_ap(f, ev);
+}
+
 /* INIT and SIPI come together: the AP starts anew, nobody having replied. */
 KVMI_TEST(kvmi_init, ipi)
 {
 	struct kvmi_runner runners[2];
 	struct kvmi_event ev, next;
 
-	start_bsp(f, &runners[0]);
-	kvmi_start(&runners[1], f->vcpus[1]);
-	kvmi_wait_progress(f->vm, 1);
-	stop_ap(f, &ev);
+	start_and_stop_ap(f, runners, &ev);
 	give_order(f->vm, SEND_SIPI);
 	wait_ap(f->vm);
 
@@ -107,10 +114,7 @@ KVMI_TEST(kvmi_init, ipi_without_sipi)
 	struct kvmi_runner runners[2];
 	struct kvmi_event ev, next;
 
-	start_bsp(f, &runners[0]);
-	kvmi_start(&runners[1], f->vcpus[1]);
-	kvmi_wait_progress(f->vm, 1);
-	stop_ap(f, &ev);
+	start_and_stop_ap(f, runners, &ev);
 	give_order(f->vm, SEND_INIT);
 	kvmi_stop_vcpu(&f->kvmi, 1, &next);
 	TEST_ASSERT_EQ(next.seq, ev.seq + 1);

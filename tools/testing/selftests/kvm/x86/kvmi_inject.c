@@ -62,26 +62,17 @@ static void guest(void)
 	}
 }
 
-FIXTURE(kvmi_inject) {
-	struct kvmi_fixture f;
-};
-
-FIXTURE_SETUP(kvmi_inject)
+static void prepare(struct kvmi_fixture *f)
 {
 	unsigned int i;
 
-	self->f.vm = vm_create_with_vcpus(1, guest, self->f.vcpus);
-	self->f.vcpu = self->f.vcpus[0];
 	for (i = 0; i < ARRAY_SIZE(exceptions); i++)
-		vm_install_exception_handler(self->f.vm, exceptions[i], handler);
-	kvmi_hook(&self->f.kvmi, self->f.vm);
+		vm_install_exception_handler(f->vm, exceptions[i], handler);
+	kvmi_hook(&f->kvmi, f->vm);
 }
 
-FIXTURE_TEARDOWN(kvmi_inject)
-{
-	kvmi_close(&self->f.kvmi);
-	kvm_vm_free(self->f.vm);
-}
+KVMI_SUITE_OF(kvmi_inject, vm_create_with_vcpus(1, guest, f->vcpus),
+	      prepare(f));
 
 static int inject(struct kvmi *k, u8 nr, u32 error_code, u64 address)
 {

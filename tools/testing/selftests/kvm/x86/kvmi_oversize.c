@@ -130,8 +130,9 @@ static void assert_ends(struct kvmi_fixture *f, enum where where,
 	finish(f, where);
 }
 
-/* Commands of the VM are answered by who reads them: before the end. */
-static void behind_vm_commands(struct kvmi_fixture *f, enum where where)
+/* Of up to four commands all are @answered, or what the end leaves. */
+static void behind_commands(struct kvmi_fixture *f, enum where where, u16 id,
+			    bool answered)
 {
 	struct kvmi_event ev;
 	unsigned int n, i;
@@ -141,39 +142,25 @@ static void behind_vm_commands(struct kvmi_fixture *f, enum where where)
 
 		start(f, where, &ev);
 		for (i = 0; i < n; i++)
-			append_command(&b, KVMI_GET_VERSION);
-		assert_ends(f, where, &b, n);
+			append_command(&b, id);
+		assert_ends(f, where, &b, answered ? n : 0);
 	}
 }
 
+/* Commands of the VM are answered by who reads them: before the end. */
 KVMI_TEST(kvmi_oversize, behind_vm_commands)
 {
-	behind_vm_commands(f, NOBODY_RUNS);
-	behind_vm_commands(f, GUEST_RUNS);
-	behind_vm_commands(f, EVENT_WAITS);
+	behind_commands(f, NOBODY_RUNS, KVMI_GET_VERSION, true);
+	behind_commands(f, GUEST_RUNS, KVMI_GET_VERSION, true);
+	behind_commands(f, EVENT_WAITS, KVMI_GET_VERSION, true);
 }
 
 /* Those of a vCPU may find the session over. */
-static void behind_vcpu_commands(struct kvmi_fixture *f, enum where where)
-{
-	struct kvmi_event ev;
-	unsigned int n, i;
-
-	for (n = 1; n <= 4; n++) {
-		struct batch b = {};
-
-		start(f, where, &ev);
-		for (i = 0; i < n; i++)
-			append_command(&b, KVMI_VCPU_GET_INFO);
-		assert_ends(f, where, &b, 0);
-	}
-}
-
 KVMI_TEST(kvmi_oversize, behind_vcpu_commands)
 {
-	behind_vcpu_commands(f, NOBODY_RUNS);
-	behind_vcpu_commands(f, GUEST_RUNS);
-	behind_vcpu_commands(f, EVENT_WAITS);
+	behind_commands(f, NOBODY_RUNS, KVMI_VCPU_GET_INFO, false);
+	behind_commands(f, GUEST_RUNS, KVMI_VCPU_GET_INFO, false);
+	behind_commands(f, EVENT_WAITS, KVMI_VCPU_GET_INFO, false);
 }
 
 /* The vCPU that reads its reply goes on; somebody must still read the rest. */

@@ -20,6 +20,22 @@ static void kick_and_wait(struct kvmi_runner *r)
 	kvmi_wait_until((kvmi_kick(r), eintr(r) != before));
 }
 
+/* The guest runs, and then waits for the reply to @ev. */
+static void start_and_pause(struct kvmi_fixture *f, struct kvmi_event *ev)
+{
+	kvmi_start(&f->runner, f->vcpu);
+	kvmi_wait_progress(f->vm, 0);
+	kvmi_stop_vcpu(&f->kvmi, 0, ev);
+}
+
+/* It gets its reply and goes on. */
+static void let_go(struct kvmi_fixture *f, const struct kvmi_event *ev)
+{
+	kvmi_reply(&f->kvmi, ev, KVMI_EVENT_ACTION_CONTINUE);
+	kvmi_wait_progress(f->vm, 0);
+	kvmi_stop(&f->runner);
+}
+
 /* Kicked again and again, and KVM_RUN called again and again. */
 KVMI_TEST(kvmi_signal, event_is_kept)
 {
@@ -27,9 +43,7 @@ KVMI_TEST(kvmi_signal, event_is_kept)
 	unsigned int i;
 	u64 still;
 
-	kvmi_start(&f->runner, f->vcpu);
-	kvmi_wait_progress(f->vm, 0);
-	kvmi_stop_vcpu(&f->kvmi, 0, &ev);
+	start_and_pause(f, &ev);
 	still = kvmi_read_progress(f->vm, 0);
 	for (i = 0; i < 50; i++)
 		kick_and_wait(&f->runner);
@@ -51,9 +65,7 @@ KVMI_TEST(kvmi_signal, reply_while_outside)
 {
 	struct kvmi_event ev;
 
-	kvmi_start(&f->runner, f->vcpu);
-	kvmi_wait_progress(f->vm, 0);
-	kvmi_stop_vcpu(&f->kvmi, 0, &ev);
+	start_and_pause(f, &ev);
 	kvmi_stop(&f->runner);
 
 	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
@@ -70,18 +82,14 @@ KVMI_TEST(kvmi_signal, reply_after_return)
 	struct kvmi_event ev;
 	u64 still;
 
-	kvmi_start(&f->runner, f->vcpu);
-	kvmi_wait_progress(f->vm, 0);
-	kvmi_stop_vcpu(&f->kvmi, 0, &ev);
+	start_and_pause(f, &ev);
 	still = kvmi_read_progress(f->vm, 0);
 	kvmi_stop(&f->runner);
 	kvmi_start(&f->runner, f->vcpu);
 	kick_and_wait(&f->runner);
 	TEST_ASSERT_EQ(kvmi_read_progress(f->vm, 0), still);
 	kvmi_expect_quiet(&f->kvmi);
-	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
-	kvmi_wait_progress(f->vm, 0);
-	kvmi_stop(&f->runner);
+	let_go(f, &ev);
 }
 
 /* CRASH that came meanwhile. */
@@ -106,9 +114,7 @@ KVMI_TEST(kvmi_signal, registers_are_kept)
 	struct kvmi_event ev, next;
 	struct kvm_regs regs;
 
-	kvmi_start(&f->runner, f->vcpu);
-	kvmi_wait_progress(f->vm, 0);
-	kvmi_stop_vcpu(&f->kvmi, 0, &ev);
+	start_and_pause(f, &ev);
 	regs = ev.vcpu.arch.regs;
 	/* The guest's loop uses neither. */
 	regs.r14 = 0x1414141414141414;
@@ -133,9 +139,7 @@ KVMI_TEST(kvmi_signal, userspace_writes_state)
 	struct kvm_regs regs, stored;
 	struct kvmi_event ev, next;
 
-	kvmi_start(&f->runner, f->vcpu);
-	kvmi_wait_progress(f->vm, 0);
-	kvmi_stop_vcpu(&f->kvmi, 0, &ev);
+	start_and_pause(f, &ev);
 	stored = ev.vcpu.arch.regs;
 	stored.r15 = 0xbad;
 	kvmi_assert_err(kvmi_set_regs(&f->kvmi, 0, &stored), 0);
@@ -163,9 +167,7 @@ KVMI_TEST(kvmi_signal, userspace_writes_state_after_reply)
 	struct kvmi_event ev, next;
 	struct kvm_regs regs;
 
-	kvmi_start(&f->runner, f->vcpu);
-	kvmi_wait_progress(f->vm, 0);
-	kvmi_stop_vcpu(&f->kvmi, 0, &ev);
+	start_and_pause(f, &ev);
 	kvmi_stop(&f->runner);
 
 	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CRASH);
@@ -182,73 +184,40 @@ KVMI_TEST(kvmi_signal, userspace_writes_state_after_reply)
 }
 
 /* Every way of writing it counts, and no way of reading. */
-static void write_regs(struct kvm_vcpu *vcpu)
+static const struct {
+	const char *name;
+	unsigned long get;
+	unsigned long set;
+	long cap;
+} state_ioctls[] = {
+	{ "REGS", KVM_GET_REGS, KVM_SET_REGS },
+	{ "SREGS", KVM_GET_SREGS, KVM_SET_SREGS },
+	{ "SREGS2", KVM_GET_SREGS2, KVM_SET_SREGS2, KVM_CAP_SREGS2 },
+	{ "VCPU_EVENTS", KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS },
+	{ "MP_STATE", KVM_GET_MP_STATE, KVM_SET_MP_STATE },
+	{ "XSAVE", KVM_GET_XSAVE, KVM_SET_XSAVE, KVM_CAP_XSAVE },
+	{ "FPU", KVM_GET_FPU, KVM_SET_FPU },
+	{ "XCRS", KVM_GET_XCRS, KVM_SET_XCRS, KVM_CAP_XCRS },
+	{ "DEBUGREGS", KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS },
+};
+
+/* Read one kind of state, and write it back as it is if asked to. */
+static void copy_state(struct kvm_vcpu *vcpu, unsigned int i, bool write)
 {
-	struct kvm_regs regs;
+	u8 state[sizeof(struct kvm_xsave)];
+	int ret;
 
-	vcpu_regs_get(vcpu, &regs);
-	vcpu_regs_set(vcpu, &regs);
-}
-
-static void write_sregs(struct kvm_vcpu *vcpu)
-{
-	struct kvm_sregs sregs;
-
-	vcpu_sregs_get(vcpu, &sregs);
-	vcpu_sregs_set(vcpu, &sregs);
-}
-
-static void write_sregs2(struct kvm_vcpu *vcpu)
-{
-	struct kvm_sregs2 sregs;
-
-	vcpu_ioctl(vcpu, KVM_GET_SREGS2, &sregs);
-	vcpu_ioctl(vcpu, KVM_SET_SREGS2, &sregs);
+	ret = ioctl(vcpu->fd, state_ioctls[i].get, state);
+	TEST_ASSERT(!ret, "KVM_GET_%s: %d", state_ioctls[i].name, errno);
+	if (!write)
+		return;
+	ret = ioctl(vcpu->fd, state_ioctls[i].set, state);
+	TEST_ASSERT(!ret, "KVM_SET_%s: %d", state_ioctls[i].name, errno);
 }
 
 static void write_msrs(struct kvm_vcpu *vcpu)
 {
 	vcpu_set_msr(vcpu, MSR_LSTAR, 0x1000);
-}
-
-static void write_events(struct kvm_vcpu *vcpu)
-{
-	struct kvm_vcpu_events events;
-
-	vcpu_events_get(vcpu, &events);
-	vcpu_events_set(vcpu, &events);
-}
-
-static void write_mp_state(struct kvm_vcpu *vcpu)
-{
-	struct kvm_mp_state mp_state;
-
-	vcpu_mp_state_get(vcpu, &mp_state);
-	vcpu_mp_state_set(vcpu, &mp_state);
-}
-
-static void write_xsave(struct kvm_vcpu *vcpu)
-{
-	struct kvm_xsave xsave;
-
-	vcpu_ioctl(vcpu, KVM_GET_XSAVE, &xsave);
-	vcpu_ioctl(vcpu, KVM_SET_XSAVE, &xsave);
-}
-
-static void write_xcrs(struct kvm_vcpu *vcpu)
-{
-	struct kvm_xcrs xcrs;
-
-	vcpu_xcrs_get(vcpu, &xcrs);
-	vcpu_xcrs_set(vcpu, &xcrs);
-}
-
-static void write_debugregs(struct kvm_vcpu *vcpu)
-{
-	struct kvm_debugregs regs;
-
-	vcpu_debugregs_get(vcpu, &regs);
-	vcpu_debugregs_set(vcpu, &regs);
 }
 
 static void write_sync_regs(struct kvm_vcpu *vcpu)
@@ -257,80 +226,61 @@ static void write_sync_regs(struct kvm_vcpu *vcpu)
 	vcpu->run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
 }
 
-static void read_only(struct kvm_vcpu *vcpu)
+/* In an event, before and after @write: the event is over. */
+static void event_ends(struct kvmi_fixture *f, const char *name,
+		       void (*write)(struct kvm_vcpu *vcpu), unsigned int i)
 {
-	struct kvm_vcpu_events events;
-	struct kvm_debugregs debugregs;
-	struct kvm_mp_state mp_state;
-	struct kvm_sregs sregs;
-	struct kvm_regs regs;
+	struct kvmi_event ev;
 
-	vcpu_regs_get(vcpu, &regs);
-	vcpu_sregs_get(vcpu, &sregs);
-	vcpu_get_msr(vcpu, MSR_LSTAR);
-	vcpu_events_get(vcpu, &events);
-	vcpu_mp_state_get(vcpu, &mp_state);
-	vcpu_debugregs_get(vcpu, &debugregs);
+	ksft_print_msg("%s\n", name);
+	start_and_pause(f, &ev);
+	kvmi_stop(&f->runner);
+	if (write)
+		write(f->vcpu);
+	else
+		copy_state(f->vcpu, i, true);
+
+	kvmi_start(&f->runner, f->vcpu);
+	kvmi_wait_progress(f->vm, 0);
+	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CRASH);
+	kvmi_expect_quiet(&f->kvmi);
+	kvmi_wait_progress(f->vm, 0);
+	kvmi_stop(&f->runner);
 }
-
-static const struct {
-	const char *name;
-	void (*write)(struct kvm_vcpu *vcpu);
-	long cap;
-} writers[] = {
-	{ "REGS", write_regs },
-	{ "SREGS", write_sregs },
-	{ "SREGS2", write_sregs2, KVM_CAP_SREGS2 },
-	{ "MSRS", write_msrs },
-	{ "VCPU_EVENTS", write_events },
-	{ "MP_STATE", write_mp_state },
-	{ "XSAVE", write_xsave, KVM_CAP_XSAVE },
-	{ "XCRS", write_xcrs, KVM_CAP_XCRS },
-	{ "DEBUGREGS", write_debugregs },
-	{ "sync_regs", write_sync_regs, KVM_CAP_SYNC_REGS },
-};
 
 KVMI_TEST(kvmi_signal, each_way_of_writing_state)
 {
-	struct kvmi_event ev;
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(writers); i++) {
-		if (writers[i].cap && !kvm_has_cap(writers[i].cap))
+	for (i = 0; i < ARRAY_SIZE(state_ioctls); i++) {
+		if (state_ioctls[i].cap && !kvm_has_cap(state_ioctls[i].cap))
 			continue;
-		ksft_print_msg("%s\n", writers[i].name);
-		kvmi_start(&f->runner, f->vcpu);
-		kvmi_wait_progress(f->vm, 0);
-		kvmi_stop_vcpu(&f->kvmi, 0, &ev);
-		kvmi_stop(&f->runner);
-		writers[i].write(f->vcpu);
-
-		kvmi_start(&f->runner, f->vcpu);
-		kvmi_wait_progress(f->vm, 0);
-		kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CRASH);
-		kvmi_expect_quiet(&f->kvmi);
-		kvmi_wait_progress(f->vm, 0);
-		kvmi_stop(&f->runner);
+		event_ends(f, state_ioctls[i].name, NULL, i);
 	}
+	event_ends(f, "MSRS", write_msrs, 0);
+	if (kvm_has_cap(KVM_CAP_SYNC_REGS))
+		event_ends(f, "sync_regs", write_sync_regs, 0);
 }
 
 KVMI_TEST(kvmi_signal, reading_state_ends_nothing)
 {
 	struct kvmi_event ev;
+	unsigned int i;
 	u64 still;
 
-	kvmi_start(&f->runner, f->vcpu);
-	kvmi_wait_progress(f->vm, 0);
-	kvmi_stop_vcpu(&f->kvmi, 0, &ev);
+	start_and_pause(f, &ev);
 	still = kvmi_read_progress(f->vm, 0);
 	kvmi_stop(&f->runner);
-	read_only(f->vcpu);
+	for (i = 0; i < ARRAY_SIZE(state_ioctls); i++) {
+		if (state_ioctls[i].cap && !kvm_has_cap(state_ioctls[i].cap))
+			continue;
+		copy_state(f->vcpu, i, false);
+	}
+	vcpu_get_msr(f->vcpu, MSR_LSTAR);
 	kvmi_start(&f->runner, f->vcpu);
 	kick_and_wait(&f->runner);
 	TEST_ASSERT_EQ(kvmi_read_progress(f->vm, 0), still);
-	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
-	kvmi_wait_progress(f->vm, 0);
-	kvmi_stop(&f->runner);
+	let_go(f, &ev);
 }
 
 /* Commands sent while the vCPU is outside are answered when it is back. */
@@ -353,9 +303,7 @@ KVMI_TEST(kvmi_signal, commands_while_outside)
 		kvmi_assert_err(kvmi_recv_reply(&f->kvmi, KVMI_VCPU_GET_INFO,
 						seq[i], &info, sizeof(info)),
 				0);
-	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
-	kvmi_wait_progress(f->vm, 0);
-	kvmi_stop(&f->runner);
+	let_go(f, &ev);
 }
 
 /* A storm of signals while commands and events go to and fro. */

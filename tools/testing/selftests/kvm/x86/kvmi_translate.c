@@ -55,6 +55,26 @@ KVMI_TEST(kvmi_translate, access_rights_do_not_matter)
 	kvmi_stop(&f->runner);
 }
 
+/* SMAP keeps a kernel from its programs' pages, and no tool. */
+KVMI_TEST(kvmi_translate, smap)
+{
+	gva_t gva = vm_alloc_page(f->vm);
+	struct kvm_sregs sregs;
+
+	if (!kvm_cpu_has(X86_FEATURE_SMAP))
+		SKIP(return, "the processor has no SMAP");
+
+	kvmi_map_for_users(f->vm);
+	vcpu_sregs_get(f->vcpu, &sregs);
+	sregs.cr4 |= X86_CR4_SMAP;
+	vcpu_sregs_set(f->vcpu, &sregs);
+	/* Not run: it would not get far. */
+	kvmi_assert_err(kvmi_pause(&f->kvmi, 0, 0), 0);
+	kvmi_start(&f->runner, f->vcpu);
+	TEST_ASSERT_EQ(translate(&f->kvmi, gva), addr_gva2gpa(f->vm, gva));
+	kvmi_stop(&f->runner);
+}
+
 KVMI_TEST(kvmi_translate, unmapped)
 {
 	gva_t gva = vm_alloc_page(f->vm);

@@ -15,29 +15,19 @@ static u64 xmm15;
 
 static void guest(void)
 {
+	u64 turn = 0;
+
 	asm volatile("movq %0, %%xmm15" : : "r"(PATTERN));
 	for (;;) {
 		asm volatile("movq %%xmm15, %0" : "=m"(xmm15));
-		WRITE_ONCE(kvmi_progress[0], kvmi_progress[0] + 1);
+		turn++;
+		asm volatile("movq %0, %%xmm14" : : "r"(turn) : "memory");
+		WRITE_ONCE(kvmi_progress[0], turn);
 	}
 }
 
-FIXTURE(kvmi_xsave) {
-	struct kvmi_fixture f;
-};
-
-FIXTURE_SETUP(kvmi_xsave)
-{
-	self->f.vm = vm_create_with_vcpus(1, guest, self->f.vcpus);
-	self->f.vcpu = self->f.vcpus[0];
-	kvmi_hook(&self->f.kvmi, self->f.vm);
-}
-
-FIXTURE_TEARDOWN(kvmi_xsave)
-{
-	kvmi_close(&self->f.kvmi);
-	kvm_vm_free(self->f.vm);
-}
+KVMI_SUITE_OF(kvmi_xsave, vm_create_with_vcpus(1, guest, f->vcpus),
+	      kvmi_hook(&f->kvmi, f->vm));
 
 static int get_xsave(struct kvmi *k, struct kvm_xsave *xsave)
 {
@@ -85,6 +75,28 @@ KVMI_TEST(kvmi_xsave, get)
 		    "Tool and VMM do not read the same");
 }
 
+/* What they hold now, not what was saved of them at some time. */
+KVMI_TEST(kvmi_xsave, get_while_the_guest_runs)
+{
+	u64 before, now, after;
+	struct kvm_xsave xsave;
+	unsigned int i;
+
+	kvmi_start(&f->runner, f->vcpu);
+	kvmi_wait_progress(f->vm, 0);
+	for (i = 0; i < 100; i++) {
+		before = kvmi_read_progress(f->vm, 0);
+		kvmi_assert_err(get_xsave(&f->kvmi, &xsave), 0);
+		after = kvmi_read_progress(f->vm, 0);
+		now = *(u64 *)at(&xsave, XMM(14));
+		TEST_ASSERT(now >= before && now <= after + 1,
+			    "The guest went from %#lx to %#lx, its register is %#lx",
+			    (unsigned long)before, (unsigned long)after,
+			    (unsigned long)now);
+	}
+	kvmi_stop(&f->runner);
+}
+
 /* At once, no event is needed. */
 KVMI_TEST(kvmi_xsave, set)
 {
@@ -128,8 +140,35 @@ KVMI_TEST(kvmi_xsave, refused)
 	kvmi_wait_progress(f->vm, 0);
 	wait_xmm15(f, PATTERN);
 	kvmi_assert_err(get_xsave(&f->kvmi, &bad), 0);
+	/* The guest counts in this one. */
+	*(u64 *)at(&bad, XMM(14)) = *(u64 *)at(&good, XMM(14));
 	TEST_ASSERT(!memcmp(&good, &bad, sizeof(good)), "The state changed");
 	kvmi_stop(&f->runner);
+}
+
+/* More state than a message has room for: nothing is read beyond it. */
+KVMI_TEST(kvmi_xsave, too_large)
+{
+	struct kvm_xsave xsave = {};
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	struct kvmi k;
+
+	if (!kvm_cpu_has(X86_FEATURE_AMX_TILE))
+		SKIP(return, "no AMX, and nothing else is so large");
+
+	vm_xsave_require_permission(XFEATURE_MASK_XTILE_DATA);
+	vm = kvmi_create_vm(1, &vcpu);
+	TEST_ASSERT(vm_check_cap(vm, KVM_CAP_XSAVE2) > sizeof(xsave),
+		    "The state with AMX is not larger");
+	kvmi_hook(&k, vm);
+	kvmi_start(&f->runner, vcpu);
+	kvmi_assert_err(get_xsave(&k, &xsave), -KVMI_EOPNOTSUPP);
+	kvmi_assert_err(set_xsave(&k, &xsave), -KVMI_EOPNOTSUPP);
+	kvmi_wait_progress(vm, 0);
+	kvmi_stop(&f->runner);
+	kvmi_close(&k);
+	kvm_vm_free(vm);
 }
 
 KVMI_TEST_MAIN

@@ -25,34 +25,22 @@ static void execute(struct kvmi_insn_seen *seen)
 	seen->after = xgetbv(0);
 }
 
-static void enable(struct kvmi *k, bool enable)
-{
-	kvmi_assert_err(kvmi_control_event(k, 0, KVMI_VCPU_EVENT_XSETBV,
-					   enable), 0);
-}
-
 static void check(struct kvmi_fixture *f, const struct kvmi_event *ev)
 {
 	const struct kvmi_vcpu_event_xsetbv *xcr = (const void *)ev->specific;
-	static const u8 zero[sizeof(xcr->padding)];
 
 	TEST_ASSERT_EQ(xcr->xcr, 0);
-	TEST_ASSERT(!memcmp(xcr->padding, zero, sizeof(zero)), "Padding");
+	TEST_ASSERT(kvmi_is_zero(xcr->padding, sizeof(xcr->padding)),
+		    "Padding");
 	TEST_ASSERT_EQ(xcr->old_value, kvmi_insn_host(f)->before);
 	TEST_ASSERT_EQ(xcr->new_value, next(xcr->old_value));
 }
 
 static bool is(const struct kvmi_insn_seen *seen, enum kvmi_insn_fate fate)
 {
-	switch (fate) {
-	case KVMI_INSN_DONE:
-		return !seen->vector && seen->after == next(seen->before);
-	case KVMI_INSN_REFUSED:
-		return seen->vector == GP_VECTOR && seen->after == seen->before;
-	case KVMI_INSN_SKIPPED:
-		return !seen->vector && seen->after == seen->before;
-	}
-	return false;
+	return kvmi_insn_is_write(seen, fate,
+				  seen->after == next(seen->before),
+				  seen->after == seen->before);
 }
 
 static const struct kvmi_insn kvmi_insn = {
@@ -60,7 +48,6 @@ static const struct kvmi_insn kvmi_insn = {
 	.size = sizeof(struct kvmi_vcpu_event_xsetbv),
 	.done_if_moved = true,
 	.refused = KVMI_INSN_DONE,
-	.enable = enable,
 	.execute = execute,
 	.check = check,
 	.is = is,

@@ -26,35 +26,23 @@ struct kvmi_fixture {
 	struct kvmi_runner runner;
 };
 
-/* A suite over a VM of @nr vCPUs that nobody has hooked. */
-#define KVMI_UNHOOKED_SUITE(name, nr)					\
+/*
+ * A suite over the VM that @create makes with vCPUs @f->vcpus; @prepare is
+ * done to the fixture @f before each case.
+ */
+#define KVMI_SUITE_OF(name, create, prepare)				\
 FIXTURE(name) {								\
 	struct kvmi_fixture f;						\
 };									\
 									\
 FIXTURE_SETUP(name)							\
 {									\
-	self->f.vm = kvmi_create_vm(nr, self->f.vcpus);			\
-	self->f.vcpu = self->f.vcpus[0];				\
-	self->f.kvmi.fd = -1;						\
-}									\
+	struct kvmi_fixture *f = &self->f;				\
 									\
-FIXTURE_TEARDOWN(name)							\
-{									\
-	kvm_vm_free(self->f.vm);					\
-}
-
-/* A suite over a hooked VM of @nr vCPUs. */
-#define KVMI_SUITE(name, nr)						\
-FIXTURE(name) {								\
-	struct kvmi_fixture f;						\
-};									\
-									\
-FIXTURE_SETUP(name)							\
-{									\
-	self->f.vm = kvmi_create_vm(nr, self->f.vcpus);			\
-	self->f.vcpu = self->f.vcpus[0];				\
-	kvmi_hook(&self->f.kvmi, self->f.vm);				\
+	f->vm = create;							\
+	f->vcpu = f->vcpus[0];						\
+	f->kvmi.fd = -1;						\
+	prepare;							\
 }									\
 									\
 FIXTURE_TEARDOWN(name)							\
@@ -62,6 +50,15 @@ FIXTURE_TEARDOWN(name)							\
 	kvmi_close(&self->f.kvmi);					\
 	kvm_vm_free(self->f.vm);					\
 }
+
+/* A suite over a VM of @nr vCPUs that nobody has hooked. */
+#define KVMI_UNHOOKED_SUITE(name, nr)					\
+	KVMI_SUITE_OF(name, kvmi_create_vm(nr, f->vcpus), (void)0)
+
+/* A suite over a hooked VM of @nr vCPUs. */
+#define KVMI_SUITE(name, nr)						\
+	KVMI_SUITE_OF(name, kvmi_create_vm(nr, f->vcpus),		\
+		      kvmi_hook(&f->kvmi, f->vm))
 
 /* A case of either; its body sees the fixture as @f. */
 #define KVMI_TEST(suite, test)						\

@@ -138,6 +138,9 @@ void kvmi_attach(struct kvmi *k, struct kvm_vm *vm, int vmm, int tool);
 void kvmi_allow_all(struct kvm_vm *vm);
 void kvmi_unhook(struct kvm_vm *vm);
 
+/* Every page that is mapped now is user mode's too. */
+void kvmi_map_for_users(struct kvm_vm *vm);
+
 /* fdinfo of the VM fd. */
 enum kvmi_state {
 	KVMI_NONE,
@@ -217,8 +220,18 @@ int kvmi_set_regs(struct kvmi *k, u16 vcpu, const struct kvm_regs *regs);
 int kvmi_control_event(struct kvmi *k, u16 vcpu, u16 event, u8 enable);
 int kvmi_control_cr(struct kvmi *k, u16 vcpu, u8 cr, u8 enable);
 int kvmi_control_msr(struct kvmi *k, u16 vcpu, u32 msr, u8 enable);
+int kvmi_set_page_access(struct kvmi *k, u64 gpa, u8 access);
+/* The same for @count pages from @gpa on, in one command. */
+int kvmi_set_pages_access(struct kvmi *k, u64 gpa, u16 count, u8 access);
+
+/*
+ * Writes to CR0, CR3, CR4 and LSTAR, CPUID, INT3 and, if @descriptor,
+ * descriptor tables: events of this vCPU, or none any more.
+ */
+void kvmi_want_all(struct kvmi *k, u16 vcpu, bool want, bool descriptor);
 
 /* kvmi_event.c */
+bool kvmi_is_zero(const void *data, size_t size);
 void kvmi_recv_event(struct kvmi *k, struct kvmi_event *ev);
 void kvmi_parse_event(const struct kvmi_msg *msg, struct kvmi_event *ev);
 /* The next event is PAUSE of @vcpu. */
@@ -228,9 +241,16 @@ void kvmi_reply(struct kvmi *k, const struct kvmi_event *ev, u8 action);
 /* The same with the value of a CR or MSR event behind it. */
 void kvmi_reply_value(struct kvmi *k, const struct kvmi_event *ev, u8 action,
 		      u64 value);
+/* CONTINUE, and if the reply has a value, the guest's own. */
+void kvmi_continue(struct kvmi *k, const struct kvmi_event *ev);
 /* The next event is this one of vCPU 0, with @size bytes of its own. */
 void kvmi_recv_this(struct kvmi *k, struct kvmi_event *ev, u16 event,
 		    size_t size);
+/*
+ * The next event is PF of @access at @gpa.  A write can be seen to read too,
+ * where the processor knows.
+ */
+void kvmi_recv_pf(struct kvmi *k, struct kvmi_event *ev, u64 gpa, u8 access);
 /* Pause @vcpu and wait until it is inside the event. */
 void kvmi_stop_vcpu(struct kvmi *k, u16 vcpu, struct kvmi_event *ev);
 
@@ -257,9 +277,13 @@ struct kvmi_runner {
 	u32 exit_reason;
 	u64 ucall;
 	bool done;
+	/* Another exit: true, and the guest goes on. */
+	bool (*handle)(struct kvm_vcpu *vcpu);
 };
 
 void kvmi_start(struct kvmi_runner *r, struct kvm_vcpu *vcpu);
+void kvmi_start_with(struct kvmi_runner *r, struct kvm_vcpu *vcpu,
+		     bool (*handle)(struct kvm_vcpu *vcpu));
 /* Take the vCPU out of KVM_RUN, by a signal, and end the thread. */
 void kvmi_stop(struct kvmi_runner *r);
 /* Wait until the thread ended by itself. */
@@ -268,7 +292,7 @@ void kvmi_join(struct kvmi_runner *r);
 void kvmi_kick(struct kvmi_runner *r);
 
 /* Guest code that counts for ever in kvmi_progress[index]. */
-#define KVMI_MAX_COUNTERS 4
+#define KVMI_MAX_COUNTERS 16
 extern u64 kvmi_progress[KVMI_MAX_COUNTERS];
 void kvmi_guest_count(u64 index);
 u64 kvmi_read_progress(struct kvm_vm *vm, unsigned int index);
@@ -277,6 +301,15 @@ void kvmi_wait_progress(struct kvm_vm *vm, unsigned int index);
 
 /* The common VM: @nr_vcpus vCPUs in kvmi_guest_count(). */
 struct kvm_vm *kvmi_create_vm(unsigned int nr_vcpus, struct kvm_vcpu **vcpus);
+
+/*
+ * kvmi_probe.c
+ *
+ * Hardware that does not intercept #BP, or has no exits on descriptor tables,
+ * shows nothing of the events that need them.
+ */
+bool kvmi_has_bp_exits(void);
+bool kvmi_has_descriptor_exits(void);
 
 /* kvmi_process.c */
 struct kvmi_fixture;

@@ -121,6 +121,29 @@ int kvmi_control_event(struct kvmi *k, u16 vcpu, u16 event, u8 enable)
 				 sizeof(req), NULL, 0);
 }
 
+int kvmi_set_pages_access(struct kvmi *k, u64 gpa, u16 count, u8 access)
+{
+	struct {
+		struct kvmi_vm_set_page_access head;
+		struct kvmi_page_access_entry entries[511];
+	} req = { .head.count = count };
+	unsigned int i;
+
+	TEST_ASSERT(count <= ARRAY_SIZE(req.entries), "%u entries", count);
+	for (i = 0; i < count; i++) {
+		req.entries[i].gpa = gpa + i * PAGE_SIZE;
+		req.entries[i].access = access;
+	}
+	return kvmi_command(k, KVMI_VM_SET_PAGE_ACCESS, &req,
+			    sizeof(req.head) + count * sizeof(req.entries[0]),
+			    NULL, 0);
+}
+
+int kvmi_set_page_access(struct kvmi *k, u64 gpa, u8 access)
+{
+	return kvmi_set_pages_access(k, gpa, 1, access);
+}
+
 int kvmi_control_cr(struct kvmi *k, u16 vcpu, u8 cr, u8 enable)
 {
 	struct kvmi_vcpu_control_cr req = { .cr = cr, .enable = enable };
@@ -135,4 +158,24 @@ int kvmi_control_msr(struct kvmi *k, u16 vcpu, u32 msr, u8 enable)
 
 	return kvmi_vcpu_command(k, vcpu, KVMI_VCPU_CONTROL_MSR, &req,
 				 sizeof(req), NULL, 0);
+}
+
+void kvmi_want_all(struct kvmi *k, u16 vcpu, bool want, bool descriptor)
+{
+	static const u8 crs[] = { 0, 3, 4 };
+	static const u16 events[] = {
+		KVMI_VCPU_EVENT_CR, KVMI_VCPU_EVENT_MSR, KVMI_VCPU_EVENT_CPUID,
+		KVMI_VCPU_EVENT_BREAKPOINT,
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(crs); i++)
+		kvmi_assert_err(kvmi_control_cr(k, vcpu, crs[i], want), 0);
+	kvmi_assert_err(kvmi_control_msr(k, vcpu, MSR_LSTAR, want), 0);
+	for (i = 0; i < ARRAY_SIZE(events); i++)
+		kvmi_assert_err(kvmi_control_event(k, vcpu, events[i], want), 0);
+	if (descriptor)
+		kvmi_assert_err(kvmi_control_event(k, vcpu,
+						   KVMI_VCPU_EVENT_DESCRIPTOR,
+						   want), 0);
 }

@@ -2,7 +2,7 @@
 /* vCPU events and their replies.  See kvmi_util.h. */
 #include "kvmi_util.h"
 
-static bool is_zero(const void *data, size_t size)
+bool kvmi_is_zero(const void *data, size_t size)
 {
 	const u8 *p = data;
 
@@ -33,12 +33,12 @@ void kvmi_parse_event(const struct kvmi_msg *msg, struct kvmi_event *ev)
 
 	sregs = &ev->vcpu.arch.sregs;
 	TEST_ASSERT_EQ(ev->vcpu.size, sizeof(ev->vcpu));
-	TEST_ASSERT(is_zero(hdr->padding, sizeof(hdr->padding)) &&
+	TEST_ASSERT(kvmi_is_zero(hdr->padding, sizeof(hdr->padding)) &&
 		    !ev->vcpu.padding &&
-		    is_zero(ev->vcpu.arch.padding,
+		    kvmi_is_zero(ev->vcpu.arch.padding,
 			    sizeof(ev->vcpu.arch.padding)) &&
-		    is_zero(sregs->gdt.padding, sizeof(sregs->gdt.padding)) &&
-		    is_zero(sregs->idt.padding, sizeof(sregs->idt.padding)) &&
+		    kvmi_is_zero(sregs->gdt.padding, sizeof(sregs->gdt.padding)) &&
+		    kvmi_is_zero(sregs->idt.padding, sizeof(sregs->idt.padding)) &&
 		    !sregs->cs.padding && !sregs->tr.padding,
 		    "Event with padding that is not zero");
 }
@@ -68,7 +68,7 @@ void kvmi_recv_unhook_event(struct kvmi *k, u32 seq)
 	TEST_ASSERT_EQ(msg->hdr.id, KVMI_VM_EVENT);
 	TEST_ASSERT_EQ(msg->hdr.size, sizeof(struct kvmi_event_hdr));
 	TEST_ASSERT_EQ(msg->hdr.seq, seq);
-	TEST_ASSERT(is_zero(msg->data, msg->hdr.size),
+	TEST_ASSERT(kvmi_is_zero(msg->data, msg->hdr.size),
 		    "UNHOOK event with contents");
 	free(msg);
 }
@@ -93,6 +93,22 @@ void kvmi_reply(struct kvmi *k, const struct kvmi_event *ev, u8 action)
 	kvmi_send_raw(k, &msg, sizeof(msg));
 }
 
+void kvmi_recv_pf(struct kvmi *k, struct kvmi_event *ev, u64 gpa, u8 access)
+{
+	const struct kvmi_vcpu_event_pf *pf = (const void *)ev->specific;
+
+	kvmi_recv_event(k, ev);
+	TEST_ASSERT_EQ(ev->event, KVMI_VCPU_EVENT_PF);
+	TEST_ASSERT_EQ(ev->specific_size, sizeof(*pf));
+	TEST_ASSERT(pf->gpa == gpa, "At %#llx, not at %#lx", pf->gpa,
+		    (unsigned long)gpa);
+	TEST_ASSERT(pf->access == access ||
+		    (access == KVMI_PAGE_ACCESS_W &&
+		     pf->access == (KVMI_PAGE_ACCESS_R | KVMI_PAGE_ACCESS_W)),
+		    "Access %u, not %u", pf->access, access);
+	TEST_ASSERT(!pf->padding1 && !pf->padding2 && !pf->padding3, "Padding");
+}
+
 void kvmi_stop_vcpu(struct kvmi *k, u16 vcpu, struct kvmi_event *ev)
 {
 	kvmi_assert_err(kvmi_pause(k, vcpu, 0), 0);
@@ -110,6 +126,26 @@ void kvmi_reply_value(struct kvmi *k, const struct kvmi_event *ev, u8 action,
 	kvmi_build_reply(&reply.msg, ev, action);
 	reply.msg.hdr.size += sizeof(value);
 	kvmi_send_raw(k, &reply, sizeof(reply));
+}
+
+void kvmi_continue(struct kvmi *k, const struct kvmi_event *ev)
+{
+	const struct kvmi_vcpu_event_msr *msr = (const void *)ev->specific;
+	const struct kvmi_vcpu_event_cr *cr = (const void *)ev->specific;
+
+	switch (ev->event) {
+	case KVMI_VCPU_EVENT_CR:
+		kvmi_reply_value(k, ev, KVMI_EVENT_ACTION_CONTINUE,
+				 cr->new_value);
+		break;
+	case KVMI_VCPU_EVENT_MSR:
+		kvmi_reply_value(k, ev, KVMI_EVENT_ACTION_CONTINUE,
+				 msr->new_value);
+		break;
+	default:
+		kvmi_reply(k, ev, KVMI_EVENT_ACTION_CONTINUE);
+		break;
+	}
 }
 
 void kvmi_recv_this(struct kvmi *k, struct kvmi_event *ev, u16 event,

@@ -100,6 +100,17 @@ const struct kvmi_message kvmi_messages[] = {
 		.reply = NO_REPLY,
 		.padding = { PAD(kvmi_vm_control_cleanup, padding) },
 	}, {
+		.name = "VM_SET_PAGE_ACCESS",
+		.id = KVMI_VM_SET_PAGE_ACCESS,
+		/* No entries. */
+		.request = sizeof(struct kvmi_vm_set_page_access),
+		.reply = NO_REPLY,
+		.shorter = KVMI_SHORT_CLOSES,
+		.padding = {
+			PAD(kvmi_vm_set_page_access, padding1),
+			PAD(kvmi_vm_set_page_access, padding2),
+		},
+	}, {
 		.name = "VM_GET_MAX_GFN",
 		.id = KVMI_VM_GET_MAX_GFN,
 		.reply = REPLY(kvmi_vm_get_max_gfn_reply),
@@ -199,6 +210,15 @@ const struct kvmi_message kvmi_messages[] = {
 			VCPU_PAD(kvmi_vcpu_control_msr, padding2),
 		},
 	}, {
+		.name = "VCPU_CONTROL_SINGLESTEP",
+		.id = KVMI_VCPU_CONTROL_SINGLESTEP,
+		/* Off: what is on tells of each instruction. */
+		.request = VCPU_REQUEST(kvmi_vcpu_control_singlestep),
+		.reply = NO_REPLY,
+		.padding = {
+			VCPU_PAD(kvmi_vcpu_control_singlestep, padding),
+		},
+	}, {
 		.name = "VCPU_TRANSLATE_GVA",
 		.id = KVMI_VCPU_TRANSLATE_GVA,
 		.request = VCPU_REQUEST(kvmi_vcpu_translate_gva),
@@ -230,6 +250,8 @@ bool kvmi_known_event(u16 id)
 	case KVMI_VCPU_EVENT_XSETBV:
 	case KVMI_VCPU_EVENT_DESCRIPTOR:
 	case KVMI_VCPU_EVENT_MSR:
+	case KVMI_VCPU_EVENT_PF:
+	case KVMI_VCPU_EVENT_SINGLESTEP:
 	case KVMI_VCPU_EVENT_CPUID:
 		return true;
 	default:

@@ -20,7 +20,12 @@ static void *run_vcpu(void *arg)
 				continue;
 			if (r->err != EINTR)
 				break;
-			TEST_ASSERT_EQ(vcpu->run->exit_reason, KVM_EXIT_INTR);
+			/* With immediate_exit KVM leaves the last reason there. */
+			TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_INTR ||
+				    vcpu->run->immediate_exit,
+				    "EINTR, and the reason is %u (%s)",
+				    vcpu->run->exit_reason,
+				    exit_reason_str(vcpu->run->exit_reason));
 			__atomic_add_fetch(&r->eintr, 1, __ATOMIC_SEQ_CST);
 			if (__atomic_load_n(&r->stop, __ATOMIC_SEQ_CST))
 				break;
@@ -29,6 +34,8 @@ static void *run_vcpu(void *arg)
 		}
 
 		r->exit_reason = vcpu->run->exit_reason;
+		if (r->handle && r->handle(vcpu))
+			continue;
 		if (r->exit_reason != KVM_EXIT_IO)
 			break;
 		r->ucall = get_ucall(vcpu, &uc);
@@ -41,7 +48,8 @@ static void *run_vcpu(void *arg)
 	return NULL;
 }
 
-void kvmi_start(struct kvmi_runner *r, struct kvm_vcpu *vcpu)
+void kvmi_start_with(struct kvmi_runner *r, struct kvm_vcpu *vcpu,
+		     bool (*handle)(struct kvm_vcpu *vcpu))
 {
 	/* Without SA_RESTART: the signal is there to interrupt. */
 	struct sigaction sa = { .sa_handler = no_op };
@@ -49,8 +57,14 @@ void kvmi_start(struct kvmi_runner *r, struct kvm_vcpu *vcpu)
 	TEST_ASSERT(!sigaction(SIGUSR1, &sa, NULL), "sigaction() failed");
 	memset(r, 0, sizeof(*r));
 	r->vcpu = vcpu;
+	r->handle = handle;
 	vcpu->run->immediate_exit = 0;
 	kvm_pthread_create(&r->thread, NULL, run_vcpu, r);
+}
+
+void kvmi_start(struct kvmi_runner *r, struct kvm_vcpu *vcpu)
+{
+	kvmi_start_with(r, vcpu, NULL);
 }
 
 void kvmi_join(struct kvmi_runner *r)

@@ -126,3 +126,22 @@ enum kvmi_state kvmi_state(int vm_fd)
 	}
 	TEST_FAIL("fdinfo of the VM says \"kvmi:\t%s\"", value);
 }
+
+static void map_for_users(struct kvm_vm *vm, gpa_t table, int level)
+{
+	u64 *entries = addr_gpa2hva(vm, table);
+	int i;
+
+	for (i = 0; i < 512; i++) {
+		if (!is_present_pte(&vm->mmu, &entries[i]))
+			continue;
+		entries[i] |= PTE_USER_MASK(&vm->mmu);
+		if (level > 1 && !is_huge_pte(&vm->mmu, &entries[i]))
+			map_for_users(vm, PTE_GET_PA(entries[i]), level - 1);
+	}
+}
+
+void kvmi_map_for_users(struct kvm_vm *vm)
+{
+	map_for_users(vm, vm->mmu.pgd, vm->mmu.pgtable_levels);
+}
