@@ -3,7 +3,10 @@
 //! The kernel's end of a session, played by a test.
 //!
 //! Everything here panics when the other end does not do what the test
-//! expects: the tool's side of the conversation is what is tested.
+//! expects: the tool's side of the conversation is what is tested. [`vmm`]
+//! plays who hands the connection to the kernel.
+
+pub mod vmm;
 
 use std::{
     collections::HashMap,
@@ -18,8 +21,9 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::{
     code::Code,
     command::{
-        CheckCommand, CheckEvent, Command, GetInfo, GetMaxGfn, GetVersion, PauseVcpu, ReadPhysical,
-        WritePhysical,
+        CheckCommand, CheckEvent, Command, ControlEvents, ControlSinglestep, ControlVmEvents,
+        GetInfo, GetMaxGfn, GetVersion, InjectException, PauseVcpu, ReadPhysical, SetPageAccess,
+        SetRegisters, TranslateGva, WritePhysical,
     },
     error::Error,
     message::{Message, Reader},
@@ -132,6 +136,14 @@ pub struct Vm {
     pub pages: HashMap<u64, Vec<u8>>,
     /// The answers of events, in the order in which they came: vCPU, action.
     pub answers: Vec<(u16, u8)>,
+    /// What pages are restricted to, by frame number.
+    pub restricted: HashMap<u64, u8>,
+    /// What pages were restricted to that are no more.
+    pub lifted: HashMap<u64, u8>,
+    /// The commands that came, in their order.
+    pub commands: Vec<u16>,
+    /// The RIP of the last SET_REGISTERS.
+    pub rip: Option<u64>,
 }
 
 impl Vm {
@@ -158,7 +170,9 @@ impl Vm {
         self
     }
 
-    fn answer(&mut self, message: &Message) -> Answer {
+    /// What this VM answers to a command.
+    pub fn answer(&mut self, message: &Message) -> Answer {
+        self.commands.push(message.id);
         match message.id {
             GetVersion::ID => Ok(wire::kvmi_get_version_reply {
                 version: wire::KVMI_VERSION,
@@ -167,7 +181,21 @@ impl Vm {
             }
             .as_bytes()
             .to_vec()),
-            CheckCommand::ID | CheckEvent::ID | PauseVcpu::ID => Ok(Vec::new()),
+            CheckCommand::ID
+            | CheckEvent::ID
+            | PauseVcpu::ID
+            | ControlVmEvents::ID
+            | ControlEvents::ID
+            | ControlSinglestep::ID
+            | InjectException::ID => Ok(Vec::new()),
+            SetPageAccess::ID => self.restrict(message),
+            SetRegisters::ID => {
+                let (_, regs) = message.payload.split_at(size_of::<wire::kvmi_vcpu_hdr>());
+                let (regs, _) = wire::kvm_regs::read_from_prefix(regs).expect("registers");
+                self.rip = Some(regs.rip);
+                Ok(Vec::new())
+            }
+            TranslateGva::ID => Ok(self.translate(message).to_ne_bytes().to_vec()),
             GetInfo::ID => Ok(wire::kvmi_vm_get_info_reply {
                 vcpu_count: self.vcpus.into(),
                 ..Default::default()
@@ -181,6 +209,36 @@ impl Vm {
             ReadPhysical::ID | WritePhysical::ID => self.access(message),
             _ => Err(Code::ENOSYS),
         }
+    }
+
+    /// Virtual addresses of this VM are physical ones, in the upper half too.
+    fn translate(&self, message: &Message) -> u64 {
+        let gva = message.payload.last_chunk().expect("a request");
+        let gpa = u64::from_ne_bytes(*gva) & ((1 << 47) - 1);
+        let mapped = self.pages.contains_key(&(gpa / 4096));
+        if mapped { gpa } else { u64::MAX }
+    }
+
+    fn restrict(&mut self, message: &Message) -> Answer {
+        let (head, entries) =
+            wire::kvmi_vm_set_page_access::read_from_prefix(&message.payload).expect("a request");
+        let (entries, rest) = entries.split_at(usize::from(head.count) * 16);
+        assert!(rest.is_empty(), "more entries than announced");
+        let mut answer = Ok(Vec::new());
+        for entry in entries.chunks_exact(16) {
+            let entry = wire::kvmi_page_access_entry::read_from_bytes(entry).expect("an entry");
+            let gfn = entry.gpa / 4096;
+            if !self.pages.contains_key(&gfn) || entry.access & 3 == 2 {
+                answer = Err(Code::EINVAL);
+            } else if entry.access == 4 {
+                answer = Err(Code::EOPNOTSUPP);
+            } else if entry.access == 7 {
+                self.lifted.extend(self.restricted.remove_entry(&gfn));
+            } else {
+                self.restricted.insert(gfn, entry.access);
+            }
+        }
+        answer
     }
 
     fn access(&mut self, message: &Message) -> Answer {

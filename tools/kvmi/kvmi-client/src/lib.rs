@@ -4,8 +4,9 @@
 //!
 //! A [`Session`] speaks the protocol of `Documentation/virt/kvm/kvmi.rst` on
 //! any connected stream: it sends [`command`]s, waits for their replies, and
-//! keeps the [`event`]s that come in between. The [`attach`] module makes such
-//! a stream for a VM that another process runs.
+//! keeps the [`event`]s that come in between. There are two ways to such a
+//! stream: the [`attach`] module makes one for a VM that another process of this
+//! host runs; the [`listen`] module waits for VMMs that connect.
 //!
 //! ```no_run
 //! use kvmi_client::{attach::Attachment, command::ReadPhysical};
@@ -21,12 +22,16 @@
 
 #![deny(unsafe_code)]
 
+pub mod access;
 pub mod attach;
 pub mod code;
 pub mod command;
 pub mod error;
 pub mod event;
+pub mod handshake;
+pub mod listen;
 pub mod message;
+pub mod poll;
 pub mod session;
 pub mod wire;
 
@@ -35,7 +40,9 @@ pub mod fake;
 mod ioctl;
 #[cfg(test)]
 mod tests;
+mod text;
 
+pub use access::Access;
 pub use code::Code;
 pub use error::{Error, Result};
 pub use session::Session;

@@ -72,6 +72,12 @@ impl<S: Read + Write> Session<S> {
         &self.stream
     }
 
+    /// The stream, for somebody else. Nothing that was read stays with it: of
+    /// a session that has been used, events and late replies are lost.
+    pub fn into_stream(self) -> S {
+        self.stream
+    }
+
     /// Sends a command and waits for its reply; events that come first are
     /// kept for [`Session::event`].
     ///

@@ -2,11 +2,25 @@
 
 //! The command line.
 
+mod listen;
+#[cfg(test)]
+mod tests;
+
+pub use listen::{Form, Listen};
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
-use crate::{msr, number};
+use kvmi_client::Access;
+
+use crate::{
+    command::{
+        protect,
+        watch::place::{self, Place},
+    },
+    msr, number,
+};
 
 /// Looks into the virtual machines of this host and controls them, through
 /// KVM introspection.
@@ -37,6 +51,10 @@ pub struct Global {
     /// Process that runs the VM; not needed if only one VM runs.
     #[arg(long, global = true)]
     pub pid: Option<u32>,
+    /// Number of the file descriptor of a connected socket whose other end KVM has, as `kvmi
+    /// listen` leaves it to programs; instead of --pid.
+    #[arg(long, global = true, value_name = "N", conflicts_with = "pid")]
+    pub fd: Option<u16>,
     /// How long to wait for an answer, such as 500ms or 10s; 0 for ever.
     #[arg(long, global = true, value_name = "TIME", default_value = "10s",
           value_parser = number::duration)]
@@ -66,8 +84,22 @@ pub enum Action {
     Cpuid(Cpuid),
     /// Print what the guest does as it does it, until Ctrl-C.
     ///
-    /// Every event is let through as the guest wanted it.
+    /// Every event is let through as the guest wanted it. The vCPU of an
+    /// event waits while its line is printed. What was asked for is given
+    /// back when the trace ends, however it ends.
     Trace(Trace),
+    /// Print accesses of some bytes of memory as they happen, until Ctrl-C.
+    ///
+    /// Each is let through, and printed with what was there before and what is
+    /// there when its instruction is done. The pages that hold the bytes are
+    /// restricted for it, and given back when the watch ends, however it ends.
+    Watch(Watch),
+    /// Keep a Linux guest's kernel from being changed, until Ctrl-C.
+    ///
+    /// Finds the kernel in the guest's memory, and takes the right to write
+    /// from the pages of its text and its read-only data. Whoever writes there
+    /// nevertheless is named and stopped.
+    Protect(Protect),
     /// Make a vCPU take an exception, and tell which one it took.
     Inject(Inject),
     /// Show the extended state of a vCPU, or copy it out or in.
@@ -78,6 +110,20 @@ pub enum Action {
     Pause(Pause),
     /// End the `kvmi pause` that holds the VM.
     Resume,
+    /// Wait for VMMs that connect and offer their VMs, and run a command for each.
+    Listen(Listen),
+}
+
+impl Action {
+    /// Its name, if it needs the process that runs the VM.
+    pub fn process_only(&self) -> Option<&'static str> {
+        match self {
+            Action::List => Some("list"),
+            Action::Resume => Some("resume"),
+            Action::Listen(_) => Some("listen"),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -160,7 +206,7 @@ pub struct Cpuid {
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("what").required(true).multiple(true))]
 pub struct Trace {
-    /// Only this vCPU.
+    /// Only this vCPU; for --step, 0 if not given.
     #[arg(long, value_name = "N")]
     pub vcpu: Option<u16>,
     /// Writes to this control register, 0, 3 or 4; may be given several times.
@@ -184,12 +230,85 @@ pub struct Trace {
     /// Writes to XCR0.
     #[arg(long, group = "what")]
     pub xsetbv: bool,
+    /// Stop a vCPU, run so many instructions of it one by one, then stop
+    /// the trace.
+    ///
+    /// Each line is printed behind an instruction: RIP is at the next one.
+    /// Interrupts wait meanwhile.
+    #[arg(long, value_name = "N", group = "what", value_parser = clap::value_parser!(u64).range(1..))]
+    pub step: Option<u64>,
+    /// Show the instruction at RIP: behind a step, the next one.
+    ///
+    /// It is read before the event is answered, which takes two commands more.
+    #[arg(long)]
+    pub disassemble: bool,
     /// Stop after so many events.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// Stop after this time, such as 500ms or 5s.
     #[arg(long = "for", value_name = "TIME", value_parser = number::duration)]
     pub time: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub struct Watch {
+    /// Guest physical address, guest virtual address, or symbol of the guest's
+    /// kernel.
+    ///
+    /// A number below 2^52 is a guest physical address, one above is virtual;
+    /// gpa: or gva: in front says which it is. A symbol may be followed by +N.
+    #[arg(value_name = "GPA|GVA|SYMBOL", value_parser = place::parse)]
+    pub place: Place,
+    /// Number of bytes.
+    #[arg(value_parser = number::integer)]
+    pub len: u64,
+    /// What is watched: some of r (reads), w (writes) and x (instructions).
+    ///
+    /// Where reads are watched, writes are held up too, and on most processors
+    /// instructions; if they are not asked for, they are let through unseen.
+    #[arg(long, value_name = "RWX", default_value = "w", value_parser = access)]
+    pub access: Access,
+    /// Only accesses by this vCPU; virtual addresses are those of its page
+    /// tables, of vCPU 0 if it is not given.
+    #[arg(long, value_name = "N")]
+    pub vcpu: Option<u16>,
+    /// Do not look for the guest's kernel, and name no functions.
+    #[arg(long)]
+    pub no_symbols: bool,
+    /// Stop after so many accesses.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Stop after this time, such as 500ms or 5s.
+    #[arg(long = "for", value_name = "TIME", value_parser = number::duration)]
+    pub time: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub struct Protect {
+    /// What to do about a write.
+    #[arg(long, value_name = "ACTION", default_value = "log")]
+    pub action: protect::Action,
+    /// Let the kernel's own patching through, whatever the action is: static
+    /// keys, ftrace, kprobes. This is the default.
+    #[arg(long, overrides_with = "no_allow_self_patching")]
+    pub allow_self_patching: bool,
+    /// Treat the kernel's own patching as any other write.
+    #[arg(long)]
+    pub no_allow_self_patching: bool,
+    /// Take the right to execute from the read-only data too.
+    #[arg(long)]
+    pub no_execute_data: bool,
+    /// Stop after so many violations; the kernel's own patching does not count.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Stop after this time, such as 500ms or 5s.
+    #[arg(long = "for", value_name = "TIME", value_parser = number::duration)]
+    pub time: Option<Duration>,
+}
+
+/// What is watched.
+fn access(text: &str) -> Result<Access, String> {
+    Access::parse(text).ok_or_else(|| "one or more of r, w and x, each once".into())
 }
 
 /// A control register whose writes can be seen.
@@ -249,69 +368,4 @@ pub struct Pause {
     /// Go on after this time, such as 500ms or 5s.
     #[arg(long = "for", value_name = "TIME", value_parser = number::duration)]
     pub time: Option<Duration>,
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn parse(line: &str) -> Result<Cli, clap::error::ErrorKind> {
-        Cli::try_parse_from(line.split(' ')).map_err(|error| error.kind())
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn global_arguments_come_before_or_after() {
-        for line in ["kvmi --pid 7 --json info", "kvmi info --json --pid 7"] {
-            let cli = parse(line).unwrap();
-            assert_eq!((cli.global.pid, cli.json), (Some(7), true));
-        }
-    }
-
-    #[test]
-    fn arguments() {
-        let Ok(Cli {
-            action: Action::Read(read),
-            ..
-        }) = parse("kvmi read 0x10 4K")
-        else {
-            panic!();
-        };
-        assert_eq!((read.gpa, read.len), (0x10, 4096));
-        assert!(parse("kvmi write 0 --hex 00ff").is_ok());
-        assert!(parse("kvmi trace --cr 0 --cr 3 --msr LSTAR --for 5s --count 3").is_ok());
-        assert!(parse("kvmi inject 14 --error-code 0x2 --address 0x1000 --vcpu 1").is_ok());
-        assert!(parse("kvmi regs --msr EFER --msr 0x10 --vcpu 1").is_ok());
-    }
-
-    #[test]
-    fn wrong_arguments() {
-        for line in [
-            "kvmi",
-            "kvmi read 0",
-            "kvmi read 0 x",
-            "kvmi read 0 1 --raw --json",
-            "kvmi write 0",
-            "kvmi write 0 --hex 0",
-            "kvmi write 0 --hex 00 --file f",
-            "kvmi regs --msr NONSENSE",
-            "kvmi cpuid 0x100000000",
-            "kvmi pause --for 5x",
-            "kvmi translate -1",
-            "kvmi trace",
-            "kvmi trace --cr 2",
-            "kvmi trace --cpuid --count 0",
-            "kvmi inject 32",
-            "kvmi inject",
-            "kvmi xsave --load f --output g",
-        ] {
-            assert!(parse(line).is_err(), "{line}");
-        }
-    }
 }

@@ -2,9 +2,18 @@
 
 //! Failures: what is printed, and the exit code.
 
-use std::{fmt::Display, io, process::ExitCode};
+use std::{
+    fmt::{self, Display},
+    io,
+    process::ExitCode,
+};
 
-use kvmi_client::{Code, Error, attach::AttachError};
+use kvmi_client::{
+    Code, Error,
+    attach::AttachError,
+    handshake::{HandshakeError, KeyError},
+    listen::BindError,
+};
 use serde_json::json;
 
 /// The result of a command.
@@ -29,6 +38,24 @@ pub enum Exit {
     Timeout = 7,
     /// Nothing found.
     NotFound = 8,
+}
+
+impl Exit {
+    /// The meaning of a code that a command ended with.
+    pub fn of_code(code: i32) -> Self {
+        [
+            Exit::Usage,
+            Exit::NoVm,
+            Exit::Denied,
+            Exit::Held,
+            Exit::Ended,
+            Exit::Timeout,
+            Exit::NotFound,
+        ]
+        .into_iter()
+        .find(|exit| *exit as i32 == code)
+        .unwrap_or(Exit::Failed)
+    }
 }
 
 /// Why a command did not do what it was asked for.
@@ -104,6 +131,12 @@ impl Failure {
     }
 }
 
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match &error {
@@ -127,6 +160,47 @@ impl From<Error> for Failure {
         match fix {
             Some(fix) => failure.fix(fix),
             None => failure,
+        }
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        let exit = match &error {
+            KeyError::Io(_) => Exit::Failed,
+            KeyError::Short(_) | KeyError::Long => Exit::Usage,
+        };
+        Failure::new(exit, error.to_string())
+            .fix("`head -c 32 /dev/urandom` makes a good one, for the VMM and the tool alike")
+    }
+}
+
+impl From<BindError> for Failure {
+    fn from(error: BindError) -> Self {
+        let exit = match &error {
+            BindError::NoVsock => Exit::Denied,
+            _ => Exit::Failed,
+        };
+        Failure {
+            fix: error.fix().map(str::to_owned),
+            ..Failure::new(exit, error.to_string())
+        }
+    }
+}
+
+impl From<HandshakeError> for Failure {
+    fn from(error: HandshakeError) -> Self {
+        let exit = match &error {
+            HandshakeError::Timeout(_) => Exit::Timeout,
+            HandshakeError::Closed(_) | HandshakeError::Withdrawn | HandshakeError::Stopped => {
+                Exit::Ended
+            }
+            HandshakeError::WrongKey | HandshakeError::Record { .. } => Exit::Denied,
+            HandshakeError::Io(_) => Exit::Failed,
+        };
+        Failure {
+            fix: error.fix().map(str::to_owned),
+            ..Failure::new(exit, error.to_string())
         }
     }
 }

@@ -2,15 +2,19 @@
 
 //! The VM that a command is for.
 
+use std::{fmt::Display, os::unix::net::UnixStream};
+
 use kvmi_client::{
-    Code, Error,
-    attach::{self, AttachError, Attachment, Process},
-    command::GetInfo,
+    Code, Error, Session,
+    attach::{self, AttachError, Attachment, Hook, Process},
+    command::{ControlVmEvents, GetInfo},
+    wire,
 };
 
 use crate::{
-    cli::Global,
+    cli::{Cli, Global},
     failure::{Exit, Failure, Result},
+    given::{self, Given},
 };
 
 /// The process that `--pid` names, or the only one that runs a VM.
@@ -44,17 +48,60 @@ pub fn find(global: &Global) -> Result<Process> {
     }
 }
 
-/// Runs `work` with a session, and ends the session whatever comes of it.
-pub fn with<T>(global: &Global, work: impl FnOnce(&mut Attachment) -> Result<T>) -> Result<T> {
-    let process = find(global)?;
-    let mut vm = Attachment::new(process.pid).map_err(|error| match error {
-        // It was there a moment ago.
-        AttachError::NoProcess(pid) => Failure::new(
-            Exit::Ended,
-            format!("the VM of process {pid} has just ended"),
-        ),
-        error => error.into(),
-    })?;
+/// A VM, and a session with it.
+pub struct Vm {
+    /// The session.
+    pub session: Session<UnixStream>,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where a session comes from.
+pub enum Source {
+    /// This process made it.
+    Attached(Hook),
+    /// The caller did.
+    Given(Given),
+}
+
+impl Vm {
+    fn open(global: &Global) -> Result<Self> {
+        if let Some(fd) = global.fd {
+            return Ok(Vm {
+                session: Session::new(given::stream(fd)?),
+                source: Source::Given(Given::from_environment()),
+            });
+        }
+        let process = find(global)?;
+        let vm = Attachment::new(process.pid).map_err(|error| match error {
+            // It was there a moment ago.
+            AttachError::NoProcess(pid) => Failure::new(
+                Exit::Ended,
+                format!("the VM of process {pid} has just ended"),
+            ),
+            error => error.into(),
+        })?;
+        Ok(Vm {
+            session: vm.session,
+            source: Source::Attached(vm.hook),
+        })
+    }
+}
+
+/// Runs `work` with a session. One that this process made ends then, whatever
+/// comes of it; one that the caller made goes on if all went well.
+pub fn with<T>(global: &Global, work: impl FnOnce(&mut Vm) -> Result<T>) -> Result<T> {
+    run(global, false, work)
+}
+
+/// As [`with`], for what changes the VM as long as its session lasts: that
+/// ends in any case.
+pub fn hold<T>(global: &Global, work: impl FnOnce(&mut Vm) -> Result<T>) -> Result<T> {
+    run(global, true, work)
+}
+
+fn run<T>(global: &Global, ends: bool, work: impl FnOnce(&mut Vm) -> Result<T>) -> Result<T> {
+    let mut vm = Vm::open(global)?;
     // Zero means for ever, for which the system's word is None.
     let limit = Some(global.timeout).filter(|limit| !limit.is_zero());
     vm.session
@@ -62,12 +109,41 @@ pub fn with<T>(global: &Global, work: impl FnOnce(&mut Attachment) -> Result<T>)
         .set_read_timeout(limit)
         .map_err(|error| Failure::file("socket", &error))?;
     let result = work(&mut vm);
-    vm.detach();
+    match vm.source {
+        Source::Attached(hook) => hook.detach(),
+        Source::Given(_) if ends || result.is_err() => given::end(vm.session.stream()),
+        Source::Given(_) => {}
+    }
     result
 }
 
+/// As [`with`], for a command to one vCPU, which the VM must have.
+pub fn with_vcpu<T>(
+    global: &Global,
+    vcpu: u16,
+    work: impl FnOnce(&mut Vm) -> Result<T>,
+) -> Result<T> {
+    with(global, |vm| {
+        vcpus(vm, Some(vcpu))?;
+        work(vm)
+    })
+}
+
+/// Asks to be told when the VMM wants the tool to leave.
+pub fn expect_unhook(session: &mut Session<UnixStream>) -> Result<()> {
+    let watch = ControlVmEvents {
+        event: wire::KVMI_VM_EVENT_UNHOOK as u16,
+        enable: true,
+    };
+    match session.call(watch) {
+        // Without it the VMM ends the session unasked.
+        Ok(()) | Err(Error::Refused { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The vCPUs that a command is for: `only`, or all.
-pub fn vcpus(vm: &mut Attachment, only: Option<u16>) -> Result<Vec<u16>> {
+pub fn vcpus(vm: &mut Vm, only: Option<u16>) -> Result<Vec<u16>> {
     let count = vm.session.call(GetInfo)?.vcpu_count;
     let count = u16::try_from(count)
         .map_err(|_| Failure::new(Exit::Failed, format!("{count} vCPUs are too many")))?;
@@ -88,6 +164,38 @@ pub fn on_vcpu(vcpu: u16) -> impl Fn(Error) -> Failure {
         .fix("try again in a moment"),
         _ => Failure::from(error).context(format_args!("vCPU {vcpu}")),
     }
+}
+
+/// Says why a vCPU does not report something.
+pub fn refused(vcpu: u16, what: &impl Display) -> impl Fn(Error) -> Failure {
+    let what = what.to_string();
+    move |error| {
+        let refused =
+            |text: &str| Failure::new(Exit::Denied, format!("vCPU {vcpu}: {what}: {text}"));
+        match error.code() {
+            Some(Code::EINVAL | Code::ENOSYS) => refused("this kernel cannot report that"),
+            Some(Code::EOPNOTSUPP) => refused("this processor cannot report that"),
+            Some(Code::EPERM) => refused("the VMM keeps that for itself"),
+            Some(Code::EBUSY) => refused("the VMM debugs the guest itself")
+                .fix("end the debugger that is connected to the VMM"),
+            _ => on_vcpu(vcpu)(error),
+        }
+    }
+}
+
+/// Sees that a command line makes sense whose command is to be carried out on a socket.
+pub fn check(cli: &Cli) -> Result<()> {
+    if cli.global.pid.is_some() {
+        let message = "a VM is chosen by its process or by its socket, not by both";
+        return Err(Failure::new(Exit::Usage, message).fix("leave --pid away"));
+    }
+    let Some(name) = cli.action.process_only() else {
+        return Ok(());
+    };
+    let message =
+        format!("`kvmi {name}` needs the process that runs a VM, and no socket leads there");
+    Err(Failure::new(Exit::Usage, message)
+        .fix("run it on the host of the VM, with --pid or without"))
 }
 
 fn no_vcpu(vcpu: u16, count: u16) -> Failure {

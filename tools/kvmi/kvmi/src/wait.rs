@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use kvmi_client::poll;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::failure::{Failure, Result};
@@ -33,19 +33,5 @@ pub fn wait<const N: usize>(
     files: &[Option<BorrowedFd<'_>>; N],
     deadline: Option<Instant>,
 ) -> Result<[bool; N]> {
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    let left = left.and_then(|left| Timespec::try_from(left).ok());
-    let mut polled: Vec<_> = files
-        .iter()
-        .flatten()
-        .map(|file| PollFd::new(file, PollFlags::IN))
-        .collect();
-    match poll(&mut polled, left.as_ref()) {
-        Ok(_) => {}
-        // A signal: it is read at the next turn.
-        Err(rustix::io::Errno::INTR) => return Ok([false; N]),
-        Err(errno) => return Err(Failure::file("poll", &errno.into())),
-    }
-    let mut results = polled.iter().map(|file| !file.revents().is_empty());
-    Ok(files.map(|file| file.is_some() && results.next().unwrap_or(false)))
+    poll::readable(files, deadline).map_err(|error| Failure::file("poll", &error))
 }

@@ -2,7 +2,7 @@
 
 //! What `/proc/PID/fdinfo` says about the session of a VM.
 
-use super::printable;
+use crate::text::printable;
 
 /// Who hooked a VM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -32,9 +32,16 @@ use crate::{ioctl, session::Session, wire};
 ///
 /// Dropping it closes the socket, and the kernel gives back everything that
 /// the session changed; [`Attachment::detach`] also forgets the session.
+#[derive(Debug)]
 pub struct Attachment {
     /// The session.
     pub session: Session<UnixStream>,
+    /// What it hangs on.
+    pub hook: Hook,
+}
+
+/// What a session with the VM of a process hangs on.
+pub struct Hook {
     /// The process that runs the VM.
     pub process: Process,
     pidfd: OwnedFd,
@@ -82,13 +89,22 @@ impl Attachment {
         }
         Ok(Attachment {
             session: Session::new(ours),
-            process,
-            pidfd,
-            uuid: fdinfo::hex(&uuid),
+            hook: Hook {
+                process,
+                pidfd,
+                uuid: fdinfo::hex(&uuid),
+            },
         })
     }
 
-    /// Ends the session and makes the VM forget it.
+    /// Ends the session and makes the VM forget it; see [`Hook::detach`].
+    pub fn detach(self) {
+        self.hook.detach();
+    }
+}
+
+impl Hook {
+    /// Makes the VM forget the session, which ends.
     ///
     /// Failure is no loss: closing the socket gives everything back too.
     pub fn detach(self) {
@@ -114,21 +130,13 @@ impl Attachment {
     }
 }
 
-impl fmt::Debug for Attachment {
+impl fmt::Debug for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attachment")
+        f.debug_struct("Hook")
             .field("process", &self.process)
             .field("uuid", &self.uuid)
             .finish_non_exhaustive()
     }
-}
-
-/// A name with nothing in it that a terminal would obey: processes choose
-/// their names freely.
-fn printable(name: &str) -> String {
-    name.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
 }
 
 /// Duplicates the VM's file out of its process.

@@ -4,7 +4,8 @@
 
 use std::{fs, io, path::PathBuf};
 
-use super::{AttachError, State, printable};
+use super::{AttachError, State};
+use crate::text::printable;
 
 /// A process that runs a VM.
 #[derive(Clone, Debug, PartialEq, Eq)]

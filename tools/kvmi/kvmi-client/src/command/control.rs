@@ -157,7 +157,8 @@ impl Command for ControlMsr {
 
 /// Turns single-stepping on or off.
 ///
-/// Errors: `EPERM` SINGLESTEP is not allowed, `EOPNOTSUPP` hardware cannot.
+/// Errors: `EPERM` SINGLESTEP is not allowed, `EOPNOTSUPP` hardware cannot,
+/// `EBUSY` the VMM debugs the vCPU itself.
 #[derive(Clone, Copy, Debug)]
 pub struct ControlSinglestep {
     /// Index of the vCPU.

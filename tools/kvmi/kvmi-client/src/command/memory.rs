@@ -6,6 +6,7 @@ use zerocopy::IntoBytes;
 
 use super::{Command, fixed, short};
 use crate::{
+    access::Access,
     error::{Error, Result},
     wire,
 };
@@ -89,15 +90,37 @@ impl Command for WritePhysical<'_> {
     }
 }
 
+/// Most pages that one [`SetPageAccess`] can carry.
+pub const PAGES_AT_ONCE: usize = (wire::MAX_PAYLOAD - size_of::<wire::kvmi_vm_set_page_access>())
+    / size_of::<wire::kvmi_page_access_entry>();
+
 /// Restricts what the guest may do to pages.
 ///
 /// Every entry is tried; the reply is the first error. Errors: `EINVAL`
 /// unknown bits, write without read, or no memory; `EOPNOTSUPP` execute
-/// without read where hardware cannot; `ENOMEM`.
+/// without read where hardware cannot, or no two-dimensional paging by KVM's
+/// TDP MMU; `ENOMEM`.
 #[derive(Clone, Copy, Debug)]
 pub struct SetPageAccess<'a> {
-    /// Page addresses and what stays allowed there; at most 511.
+    /// Page addresses and what stays allowed there; at most [`PAGES_AT_ONCE`].
     pub entries: &'a [wire::kvmi_page_access_entry],
+}
+
+impl<'a> SetPageAccess<'a> {
+    /// As many commands as it takes for all `entries`.
+    pub fn batches(entries: &'a [wire::kvmi_page_access_entry]) -> impl Iterator<Item = Self> {
+        let batches = entries.chunks(PAGES_AT_ONCE);
+        batches.map(|entries| SetPageAccess { entries })
+    }
+
+    /// What is said of one page: `access` is what stays allowed at `gpa`.
+    pub fn entry(gpa: u64, access: Access) -> wire::kvmi_page_access_entry {
+        wire::kvmi_page_access_entry {
+            gpa,
+            access: access.bits(),
+            ..Default::default()
+        }
+    }
 }
 
 impl Command for SetPageAccess<'_> {
@@ -109,7 +132,9 @@ impl Command for SetPageAccess<'_> {
     fn request(&self) -> Result<Self::Request> {
         Ok(wire::kvmi_vm_set_page_access {
             count: u16::try_from(self.entries.len())
-                .map_err(|_| Error::Usage("at most 511 pages at once"))?,
+                .ok()
+                .filter(|count| usize::from(*count) <= PAGES_AT_ONCE)
+                .ok_or(Error::Usage("at most 511 pages at once"))?,
             ..Default::default()
         })
     }

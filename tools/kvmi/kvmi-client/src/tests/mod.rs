@@ -3,6 +3,8 @@
 //! The crate against a kernel that behaves, and one that does not.
 
 mod event;
+mod handshake;
+mod listen;
 mod request;
 mod session;
 

@@ -3,7 +3,7 @@
 //! Requests: what is sent.
 
 use super::read_command;
-use crate::{command::*, error::Error, fake::session, wire};
+use crate::{access::Access, command::*, error::Error, fake::session, wire};
 
 #[test]
 fn a_command_on_the_wire() {
@@ -33,6 +33,31 @@ fn a_vcpu_command_begins_with_the_vcpu() {
     assert_eq!(session.call(command).unwrap(), None);
     let expected = [3u64.to_ne_bytes(), 0xabcu64.to_ne_bytes()].concat();
     assert_eq!(kernel.join().unwrap(), expected);
+}
+
+#[test]
+fn many_pages_are_many_commands() {
+    let (mut session, kernel) = session(|kernel| {
+        let mut vm = crate::fake::Vm::default();
+        vm.pages.extend((0..1100).map(|gfn| (gfn, Vec::new())));
+        vm.serve(kernel)
+    });
+    let access = Access::READ | Access::EXECUTE;
+    let entries: Vec<_> = (0..1100)
+        .map(|gfn| SetPageAccess::entry(gfn * 4096, access))
+        .collect();
+    for batch in SetPageAccess::batches(&entries) {
+        session.call(batch).unwrap();
+    }
+    let all = SetPageAccess { entries: &entries };
+    assert!(matches!(session.call(all), Err(Error::Usage(_))));
+    drop(session);
+    let vm = kernel.join().unwrap();
+    assert_eq!(vm.commands, [20; 3]);
+    assert_eq!(vm.restricted.len(), 1100);
+    assert!(vm.restricted.values().all(|access| *access == 5));
+    assert_eq!(SetPageAccess::batches(&[]).count(), 0);
+    assert_eq!(PAGES_AT_ONCE, 511);
 }
 
 /// Sizes of requests on the wire, the header not counted, as `kvmi.rst` has

@@ -19,8 +19,7 @@ pub fn run(global: &Global, args: &Cpuid, output: &mut Output) -> Result<()> {
         index,
         vcpu,
     } = *args;
-    target::with(global, |vm| {
-        target::vcpus(vm, Some(vcpu))?;
+    target::with_vcpu(global, vcpu, |vm| {
         let command = GetCpuid {
             vcpu,
             function,

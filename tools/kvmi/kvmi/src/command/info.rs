@@ -4,7 +4,6 @@
 
 use kvmi_client::{
     Code,
-    attach::Attachment,
     command::{self, CheckCommand, CheckEvent, Command, GetMaxGfn, GetVcpuInfo, GetVersion},
     event,
 };
@@ -14,7 +13,7 @@ use crate::{
     cli::Global,
     failure::Result,
     output::{Output, hex},
-    target,
+    target::{self, Source, Vm},
 };
 
 /// Shows what is known of a VM and what may be done with it.
@@ -35,6 +34,10 @@ pub fn run(global: &Global, output: &mut Output) -> Result<()> {
         }
         let commands = check(vm, command::ALL, |id| CheckCommand { id })?;
         let events = check(vm, event::ALL, |id| CheckEvent { id })?;
+        let (pid, name, uuid) = match &vm.source {
+            Source::Attached(hook) => (Some(hook.process.pid), Some(&hook.process.name), None),
+            Source::Given(given) => (None, given.name.as_ref(), given.uuid.as_ref()),
+        };
         if output.is_json() {
             let list = |names: &[Checked]| -> Vec<Value> {
                 names
@@ -43,8 +46,9 @@ pub fn run(global: &Global, output: &mut Output) -> Result<()> {
                     .collect()
             };
             return output.value(&json!({
-                "pid": vm.process.pid,
-                "name": vm.process.name,
+                "pid": pid,
+                "name": name,
+                "uuid": uuid,
                 "version": version.version,
                 "max_message_size": version.max_msg_size,
                 "features": { "singlestep": version.features.singlestep != 0 },
@@ -57,8 +61,15 @@ pub fn run(global: &Global, output: &mut Output) -> Result<()> {
                 "events": list(&events),
             }));
         }
-        output.line(format_args!("process      {}", vm.process.pid))?;
-        output.line(format_args!("name         {}", vm.process.name))?;
+        if let Some(pid) = pid {
+            output.line(format_args!("process      {pid}"))?;
+        }
+        if let Some(name) = name {
+            output.line(format_args!("name         {name}"))?;
+        }
+        if let Some(uuid) = uuid {
+            output.line(format_args!("uuid         {uuid}"))?;
+        }
         output.line(format_args!("version      {}", version.version))?;
         output.line(format_args!(
             "messages     up to {} bytes",
@@ -99,7 +110,7 @@ struct Checked {
 }
 
 fn check<C: Command<Reply = ()>>(
-    vm: &mut Attachment,
+    vm: &mut Vm,
     all: &[(u16, &'static str)],
     ask: impl Fn(u16) -> C,
 ) -> Result<Vec<Checked>> {

@@ -19,8 +19,7 @@ use crate::{
 /// Has a vCPU take an exception, and waits until it has.
 pub fn run(global: &Global, args: &Inject, output: &mut Output) -> Result<()> {
     let vcpu = args.vcpu;
-    target::with(global, |vm| {
-        target::vcpus(vm, Some(vcpu))?;
+    target::with_vcpu(global, vcpu, |vm| {
         let command = InjectException {
             vcpu,
             nr: args.nr,

@@ -15,8 +15,7 @@ use crate::{
 /// Shows the memory type that the guest's MTRRs give an address.
 pub fn run(global: &Global, args: &Mtrr, output: &mut Output) -> Result<()> {
     let Mtrr { gpa, vcpu } = *args;
-    target::with(global, |vm| {
-        target::vcpus(vm, Some(vcpu))?;
+    target::with_vcpu(global, vcpu, |vm| {
         let kind = vm
             .session
             .call(GetMtrrType { vcpu, gpa })

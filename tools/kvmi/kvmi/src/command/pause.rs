@@ -18,15 +18,15 @@ use std::{
 
 use kvmi_client::{
     Error, Session,
-    command::{ControlVmEvents, PauseVcpu},
+    command::PauseVcpu,
     event::{Answer, Event, Kind, VcpuEvent},
-    wire,
 };
 use serde_json::json;
 
 use crate::{
     cli::{Global, Pause},
     failure::Result,
+    follow::End,
     output::{Output, hex},
     target, wait,
 };
@@ -35,13 +35,13 @@ use crate::{
 pub fn run(global: &Global, args: &Pause, output: &mut Output) -> Result<()> {
     // Before the VM is touched, so that no signal is missed.
     let signals = wait::signals()?;
-    target::with(global, |vm| {
+    target::hold(global, |vm| {
         let vcpus = target::vcpus(vm, args.vcpu)?;
         let mut hold = Hold::new(&mut vm.session, output, vcpus)?;
         let until = args.time.map(|time| Instant::now() + time);
         // After a failure the end of the session lets go of everything.
-        hold.until(until, global.timeout, &signals)?;
-        hold.release()
+        let end = hold.until(until, global.timeout, &signals)?;
+        hold.release(end)
     })
 }
 
@@ -69,15 +69,7 @@ impl<'a> Hold<'a> {
                 .call(PauseVcpu { vcpu, wait: false })
                 .map_err(target::on_vcpu(vcpu))?;
         }
-        let watch = ControlVmEvents {
-            event: wire::KVMI_VM_EVENT_UNHOOK as u16,
-            enable: true,
-        };
-        match session.call(watch) {
-            // Without it the VMM ends the session unasked.
-            Ok(()) | Err(Error::Refused { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        target::expect_unhook(session)?;
         Ok(Hold {
             session,
             output,
@@ -93,7 +85,7 @@ impl<'a> Hold<'a> {
         until: Option<Instant>,
         patience: Duration,
         signals: &UnixStream,
-    ) -> Result<()> {
+    ) -> Result<End> {
         let mut stdin = Some(io::stdin()).filter(|stdin| until.is_none() && is_pipe(stdin.as_fd()));
         let mut complain = Some(Instant::now() + patience).filter(|_| !patience.is_zero());
         loop {
@@ -102,8 +94,11 @@ impl<'a> Hold<'a> {
             }
             self.output.finish()?;
             let now = Instant::now();
-            if self.unhook || until.is_some_and(|until| until <= now) {
-                return Ok(());
+            if self.unhook {
+                return Ok(End::Unhook);
+            }
+            if until.is_some_and(|until| until <= now) {
+                return Ok(End::Time);
             }
             if complain.is_some_and(|complain| complain <= now || self.waiting.is_empty()) {
                 complain = None;
@@ -119,7 +114,7 @@ impl<'a> Hold<'a> {
                 deadline,
             )?;
             if ready[1] {
-                return Ok(());
+                return Ok(End::Signal);
             }
             if ready[2] {
                 // What is said on standard input is of no interest; its end is.
@@ -127,7 +122,7 @@ impl<'a> Hold<'a> {
                     .as_mut()
                     .is_some_and(|input| !matches!(input.lock().read(&mut [0; 4096]), Ok(1..)));
                 if end {
-                    return Ok(());
+                    return Ok(End::Enough);
                 }
             }
             if ready[0] {
@@ -164,7 +159,12 @@ impl<'a> Hold<'a> {
             ))?;
         }
         if self.waiting.is_empty() {
-            self.say("paused", "paused; Ctrl-C or `kvmi resume` lets go")?;
+            let text = "paused; Ctrl-C or `kvmi resume` lets go";
+            if self.output.is_json() {
+                self.output.value(&json!({ "event": "paused" }))?;
+            } else {
+                self.output.line(text)?;
+            }
         }
         Ok(())
     }
@@ -183,7 +183,7 @@ impl<'a> Hold<'a> {
     }
 
     /// Lets every vCPU go on.
-    fn release(&mut self) -> Result<()> {
+    fn release(&mut self, end: End) -> Result<()> {
         for event in self.stopped.drain(..) {
             match self.session.answer(&event, Answer::Continue) {
                 // Then nothing holds it any more.
@@ -191,16 +191,13 @@ impl<'a> Hold<'a> {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.say("resumed", "resumed")?;
-        self.output.finish()
-    }
-
-    fn say(&mut self, event: &str, text: &str) -> Result<()> {
         if self.output.is_json() {
-            self.output.value(&json!({ "event": event }))
+            self.output
+                .value(&json!({ "event": "resumed", "reason": end.word() }))?;
         } else {
-            self.output.line(text)
+            self.output.line(format_args!("resumed{}", end.remark()))?;
         }
+        self.output.finish()
     }
 }
 
@@ -239,9 +236,9 @@ mod tests {
         let (signals, _keep) = UnixStream::pair().unwrap();
         let mut hold = Hold::new(&mut session, &mut output, vec![0, 1]).unwrap();
         let until = Instant::now() + Duration::from_millis(200);
-        hold.until(Some(until), Duration::ZERO, &signals).unwrap();
+        let end = hold.until(Some(until), Duration::ZERO, &signals).unwrap();
         assert!(hold.waiting.is_empty());
-        hold.release().unwrap();
+        hold.release(end).unwrap();
         drop(session);
         assert_eq!(kernel.join().unwrap().answers, [(0, 0), (1, 0)]);
     }
@@ -254,8 +251,8 @@ mod tests {
         signal.write_all(b"x").unwrap();
         let mut hold = Hold::new(&mut session, &mut output, vec![0]).unwrap();
         let late = Instant::now() + Duration::from_secs(60);
-        hold.until(Some(late), Duration::ZERO, &signals).unwrap();
-        assert!(Instant::now() < late);
+        let end = hold.until(Some(late), Duration::ZERO, &signals).unwrap();
+        assert_eq!(end, End::Signal);
         drop(session);
         kernel.join().unwrap();
     }
@@ -273,7 +270,8 @@ mod tests {
         let mut output = Output::new(true);
         let (signals, _keep) = UnixStream::pair().unwrap();
         let mut hold = Hold::new(&mut session, &mut output, vec![0]).unwrap();
-        hold.until(None, Duration::ZERO, &signals).unwrap();
+        let end = hold.until(None, Duration::ZERO, &signals).unwrap();
+        assert_eq!(end, End::Unhook);
         drop(session);
         assert_eq!(kernel.join().unwrap(), None);
     }

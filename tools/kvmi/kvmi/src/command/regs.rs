@@ -4,7 +4,6 @@
 
 use kvmi_client::{
     Code,
-    attach::Attachment,
     command::{GetRegisters, Registers},
     wire::{kvm_dtable, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs},
 };
@@ -15,7 +14,7 @@ use crate::{
     failure::{Exit, Failure, Result},
     msr,
     output::{Output, hex},
-    target,
+    target::{self, Vm},
 };
 
 /// Shows the registers of all vCPUs, or of one.
@@ -46,7 +45,7 @@ pub fn run(global: &Global, args: &Regs, output: &mut Output) -> Result<()> {
 }
 
 /// Registers with the MSRs that the user chose; all must be readable.
-fn chosen(vm: &mut Attachment, vcpu: u16, msrs: &[u32]) -> Result<Registers> {
+fn chosen(vm: &mut Vm, vcpu: u16, msrs: &[u32]) -> Result<Registers> {
     vm.session
         .call(GetRegisters { vcpu, msrs })
         .map_err(|error| match error.code() {
@@ -62,8 +61,8 @@ fn chosen(vm: &mut Attachment, vcpu: u16, msrs: &[u32]) -> Result<Registers> {
 }
 
 /// Registers with those of the common MSRs that this guest has.
-fn common(vm: &mut Attachment, vcpu: u16) -> Result<Registers> {
-    let ask = |vm: &mut Attachment, msrs: &[u32]| vm.session.call(GetRegisters { vcpu, msrs });
+fn common(vm: &mut Vm, vcpu: u16) -> Result<Registers> {
+    let ask = |vm: &mut Vm, msrs: &[u32]| vm.session.call(GetRegisters { vcpu, msrs });
     match ask(vm, msr::COMMON) {
         Err(error) if error.code() == Some(Code::EINVAL) => {}
         result => return result.map_err(target::on_vcpu(vcpu)),

@@ -15,8 +15,7 @@ use crate::{
 /// Translates a guest virtual address by a vCPU's page tables.
 pub fn run(global: &Global, args: &Translate, output: &mut Output) -> Result<()> {
     let Translate { gva, vcpu } = *args;
-    target::with(global, |vm| {
-        target::vcpus(vm, Some(vcpu))?;
+    target::with_vcpu(global, vcpu, |vm| {
         let gpa = vm
             .session
             .call(TranslateGva { vcpu, gva })

@@ -2,18 +2,12 @@
 
 //! `kvmi write`
 
-use std::{
-    fs,
-    io::{self, Read},
-    path::Path,
-};
-
 use serde_json::json;
 
 use crate::{
     cli::{Global, Write},
     failure::{Exit, Failure, Result},
-    memory,
+    input, memory,
     output::{self, Output},
     target,
 };
@@ -22,7 +16,7 @@ use crate::{
 pub fn run(global: &Global, args: &Write, output: &mut Output) -> Result<()> {
     let data = match (&args.hex, &args.file) {
         (Some(bytes), _) => bytes.0.clone(),
-        (None, Some(path)) => load(path)?,
+        (None, Some(path)) => input::read(path)?,
         (None, None) => Vec::new(),
     };
     if data.is_empty() {
@@ -43,14 +37,4 @@ pub fn run(global: &Global, args: &Write, output: &mut Output) -> Result<()> {
             ))
         }
     })
-}
-
-fn load(path: &Path) -> Result<Vec<u8>> {
-    let result = if path == Path::new("-") {
-        let mut data = Vec::new();
-        io::stdin().read_to_end(&mut data).map(|_| data)
-    } else {
-        fs::read(path)
-    };
-    result.map_err(|error| Failure::file(path.display(), &error))
 }

@@ -4,11 +4,7 @@
 //!
 //! The area is that of the XSAVE instruction in its standard form: Intel SDM volume 1, 13.4.
 
-use std::{
-    fs::File,
-    io::{self, Read, Write},
-    path::Path,
-};
+use std::{fs::File, io::Write, path::Path};
 
 use kvmi_client::{
     Code,
@@ -19,6 +15,7 @@ use serde_json::json;
 use crate::{
     cli::{Global, Xsave},
     failure::{Exit, Failure, Result},
+    input,
     output::{Output, hex},
     target,
 };
@@ -32,8 +29,7 @@ const XMM: usize = 160;
 pub fn run(global: &Global, args: &Xsave, output: &mut Output) -> Result<()> {
     let vcpu = args.vcpu;
     let new = args.load.as_deref().map(load).transpose()?;
-    target::with(global, |vm| {
-        target::vcpus(vm, Some(vcpu))?;
+    target::with_vcpu(global, vcpu, |vm| {
         if let Some(xsave) = &new {
             return vm
                 .session
@@ -60,13 +56,7 @@ pub fn run(global: &Global, args: &Xsave, output: &mut Output) -> Result<()> {
 }
 
 fn load(path: &Path) -> Result<Box<[u8; XSAVE]>> {
-    let mut bytes = Vec::new();
-    let read = if path == Path::new("-") {
-        io::stdin().lock().read_to_end(&mut bytes)
-    } else {
-        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
-    };
-    read.map_err(|error| Failure::file(path.display(), &error))?;
+    let bytes = input::read(path)?;
     let length = bytes.len();
     bytes.into_boxed_slice().try_into().map_err(|_| {
         Failure::new(
