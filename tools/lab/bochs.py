@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import debian_root
+import source_package
 from settings import JOBS
 from stage import Stage
 
@@ -12,8 +13,8 @@ OPTIONS = """
     --enable-all-optimizations --enable-pci --enable-e1000 --disable-docbook --disable-plugins CXXFLAGS=-O2
 """.split()
 SHARE = "/usr/share"
-PATCH = Path(__file__).parent / "patches/bochs-external-interrupts.patch"
-"""What Bochs gets wrong, and why it matters, stands at the patch's head."""
+PATCHES = sorted((Path(__file__).parent / "patches").glob("bochs-*.patch"))
+"""What Bochs gets wrong, and why it matters, stands at each patch's head."""
 
 
 def bochs():
@@ -22,24 +23,10 @@ def bochs():
 
 
 def _build(folder):
-    from kernel_packages import APT, ARCHIVE_FOLDERS
-    for name in ARCHIVE_FOLDERS:
-        (folder / name).mkdir()
-    binds = [(folder, "/stage", True)]
-    log = _BOCHS.log
-    debian_root.run(["apt-get", *APT, "update"], log, "reading the archive's lists", binds)
-    # The two archives are all that is needed; apt verifies each against the signed list of sources.
-    for part in ("--tar-only", "--diff-only"):
-        debian_root.run(["apt-get", *APT, "source", "--download-only", part, "bochs"], log, "fetching Bochs", binds,
-                        cwd="/stage/debs")
-    (folder / PATCH.name).write_bytes(PATCH.read_bytes())
-    lines = ["cd debs", "mkdir bochs", "tar -xf bochs_*.orig.tar.* --strip-components=1 -C bochs",
-             "tar -xf bochs_*.debian.tar.* -C bochs", "cd bochs",
-             "for name in $(sed 's/#.*//' debian/patches/series); do patch -p1 < debian/patches/$name; done",
-             f"patch -p1 < /stage/{PATCH.name}",
-             "./configure " + " ".join(OPTIONS), f"make -j{JOBS}", "strip bochs",
-             "cp bochs /stage/bochs", "cd /stage", "rm -rf lists cache debs"]
-    debian_root.run(["sh", "-exc", "\n".join(lines)], log, "building Bochs", binds, cwd="/stage")
+    source_package.fetch(folder, "bochs", _BOCHS.log)
+    source_package.build(folder, "bochs", [(patch.name, patch.read_text()) for patch in PATCHES],
+                         ["./configure " + " ".join(OPTIONS), f"make -j{JOBS}", "strip bochs", "cp bochs /stage/bochs"],
+                         _BOCHS.log)
 
 
-_BOCHS = Stage("bochs", "building Bochs", {"options": OPTIONS, "patch": PATCH.read_text(), "root": debian_root.root().key}, _build, ["bochs"])
+_BOCHS = Stage("bochs", "building Bochs", {"options": OPTIONS, "patches": [patch.read_text() for patch in PATCHES], "root": debian_root.root().key}, _build, ["bochs"])

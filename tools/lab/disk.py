@@ -17,6 +17,9 @@ PROGRAMS = """
     sed awk ps find xargs stat dd date touch mktemp readlink basename dirname test expr od setpriv unshare taskset
 """.split()
 EMULATOR = ["qemu-system-x86_64"]
+OF_EMULATOR = ["/usr/share/qemu", "/usr/share/seabios"]
+OF_TOOL = ["/usr/lib/x86_64-linux-gnu/libgcc_s.so.1"]
+"""What the tool needs of the root, which is not built yet when this is collected."""
 NOT_OF_PYTHON = ["test", "idlelib", "ensurepip", "lib2to3", "turtledemo", "tkinter", "pydoc_data", "config-*", "unittest"]
 
 COLLECT = r"""
@@ -39,10 +42,10 @@ cp /etc/passwd /etc/group /etc/nsswitch.conf etc/
 
 
 def base(with_emulator=False):
-    """The stage of what comes from the root; `with_emulator` adds QEMU and its firmware."""
+    """The stage of what comes from the root; `with_emulator` adds QEMU with its firmware, and what the tool needs."""
     name = "disk-qemu" if with_emulator else "disk"
     programs = PROGRAMS + (EMULATOR if with_emulator else [])
-    extra = ["/usr/share/qemu", "/usr/share/seabios"] if with_emulator else []
+    extra = [*OF_EMULATOR, *OF_TOOL] if with_emulator else []
 
     def build(folder):
         prune = " -o ".join(f"-name '{name}'" for name in NOT_OF_PYTHON)

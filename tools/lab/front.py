@@ -14,7 +14,7 @@ def boot(order, kernel="stock"):
     if kernel == "debug":
         import debug_kernel
         return debug_kernel.run(order)
-    if order.cpu == "amd" or order.cpu == "intel" and machine.nested_hardware("vmx"):
+    if order.cpu == "amd" or order.cpu == "intel" and machine.nested_hardware("vmx") and not order.counting:
         return qemu_host.run(order)
     import bochs_host
     return bochs_host.run(order)
@@ -43,7 +43,7 @@ def host(options):
     """Run one command in a host."""
     prepare(options)
     order = hosts.Order(command=options.command, cpu=options.cpu, modules=options.modules,
-                        introspection=bool(options.introspection), timeout=options.timeout)
+                        introspection=bool(options.introspection), timeout=options.timeout, counting=options.counting)
     return verdict(boot(order, options.kernel))
 
 
@@ -58,10 +58,10 @@ def shell(options):
     return verdict(outcome)
 
 
-def run():
-    """The scene: a host, a guest, the tool."""
+def run(options):
+    """A scene: a host, one guest or two, the tool."""
     import scene
-    return scene.main()
+    return scene.main(options.cpu, options.scene)
 
 
 def test(options):

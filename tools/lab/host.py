@@ -34,6 +34,8 @@ class Order:
     introspection: bool = True
     timeout: int = 0
     interactive: bool = False
+    counting: bool = False
+    """Its time-stamp counter is to count instructions."""
     name: str = "host"
     memory: int = 0
     stream: bool = True

@@ -64,6 +64,12 @@ def base(names, root_lines, folder=None):
         archive.folder(name)
     archive.file("bin/busybox", (debian_root.root().get() / "usr/bin/busybox").read_bytes(), 0o755)
     archive.file("init", INIT.format(root=root_lines.strip()).encode(), 0o755)
+    add_modules(archive, names, folder)
+    return archive.bytes()
+
+
+def add_modules(archive, names, folder):
+    """Add kernel modules and what they need; `modules/order` is the order to load them in."""
     order = []
     for path in closure((folder / "modules.dep").read_text(), names):
         name = path.rsplit("/", 1)[-1].split(".ko")[0] + ".ko"
@@ -71,7 +77,6 @@ def base(names, root_lines, folder=None):
         archive.file(f"modules/{name}", lzma.decompress(content) if path.endswith(".xz") else content)
         order.append(name)
     archive.file("modules/order", "\n".join(order).encode())
-    return archive.bytes()
 
 
 def job(description, agent):

@@ -14,6 +14,9 @@ STOCK = ["x86/sync_regs_test", "x86/userspace_msr_exit_test", "x86/userspace_io_
          "x86/smm_test", "x86/state_test", "set_memory_region_test"]
 """What must give the same result with our modules as with Debian's own."""
 
+NO_TESTS = "kvmi_bench_"
+"""What begins so is built with the tests and run by `make bench` alone."""
+
 ADDED = {
     "LIBKVM_x86 += lib/x86/vmx.c\n": "LIBKVM_x86 += $(wildcard lib/x86/kvmi*.c)\n",
     "TEST_GEN_PROGS_x86 += x86/cpuid_test\n": "TEST_GEN_PROGS_x86 += $(patsubst %.c,%,$(wildcard x86/kvmi_*.c))\n",
@@ -35,7 +38,7 @@ def with_ours(makefile):
 
 
 def build():
-    """Build all tests and leave them in build/selftests; returns their names and what went wrong, if anything."""
+    """Build all programs and leave them in build/selftests; returns the tests' names and what went wrong, if anything."""
     tree = modules.work_tree()
     names = STOCK + ours()
     with tree.locked():
@@ -55,7 +58,8 @@ def build():
                 path.chmod(0o755)
             else:
                 path.unlink(missing_ok=True)
-    return [name.rsplit("/", 1)[-1] for name in names], failure
+    tests = [name.rsplit("/", 1)[-1] for name in names]
+    return [name for name in tests if not name.startswith(NO_TESTS)], failure
 
 
 def _make(names, binds, log):
@@ -78,7 +82,7 @@ def _headers(tree, binds, log):
                tree.path / "arch/x86/include/uapi/asm/kvm.h", tree.path / "arch/x86/include/uapi/asm/kvmi.h"]
     text = b"\0".join(path.read_bytes() for path in sources if path.is_file())
     seen = BUILD / ".headers"
-    installed = tree.path / "usr/include/linux/kvm.h"
+    installed = tree.path / "usr/include/linux/kvmi.h"
     if seen.is_file() and seen.read_bytes() == text and installed.is_file():
         return
     debian_root.run(make_words("headers"), log, "installing the kernel's headers", binds, cwd=TREE)

@@ -38,6 +38,7 @@ ROOT_PACKAGES = """
     rustc rust-src cargo bindgen rustfmt rust-clippy libclang-19-dev clang lld llvm dwarves
     qemu-system-x86 busybox-static xz-utils zstd
     isolinux syslinux-common xorriso bochsbios vgabios e2fsprogs iproute2 procps
+    meson ninja-build pkgconf python3-venv python3-pycotap libglib2.0-dev libfdt-dev
 """.split()
 """What the root is made of: compilers, emulators, and what makes boot media."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""All tests: unit tests, unused cost, selftests on both vendors; one last line that counts."""
+"""All tests: unit tests, unused cost, selftests on both vendors; a matrix, and one last line that counts."""
 
 import sys
 import threading
@@ -7,16 +7,19 @@ import traceback
 
 import front
 import legs
+import matrix
 import modules
 import progress
+import qemu_leg
 import selftests
+import tool_leg
 from failure import Failure
 
 
 def main(options):
     """Run the legs that were asked for."""
     wanted = set(options.legs.split(","))
-    unknown = wanted - {"unit", "amd", "intel", "amd-bochs"}
+    unknown = wanted - set(matrix.LEGS)
     if unknown:
         raise Failure(f"no such leg: {', '.join(sorted(unknown))}")
     results = legs.Results()
@@ -25,7 +28,7 @@ def main(options):
     if "unit" in wanted:
         import unit
         unit.run(results)
-    cpus = [cpu for cpu in ("amd", "intel", "amd-bochs") if cpu in wanted]
+    cpus = [cpu for cpu in matrix.LEGS if cpu in wanted - {"unit"}]
     if cpus:
         _selftests(cpus, options, results)
     return _sum_up(results)
@@ -44,7 +47,12 @@ def _selftests(cpus, options, results):
 
     def leg(cpu):
         try:
-            legs.run(cpu, front.boot, stock, ours, results, options.kernel)
+            if stock or ours:
+                legs.run(cpu, front.boot, stock, ours, results, options.kernel)
+            if options.kernel == "stock" and tool_leg.wanted(cpu, options.only):
+                tool_leg.run(front.boot, cpu, options.only, results)
+            if cpu == "amd" and options.kernel == "stock" and qemu_leg.wanted(options.only):
+                qemu_leg.run(front.boot, options.only, results)
         except Exception:  # pylint: disable=broad-except  (a leg's fault must be counted, not lost with its thread)
             results.add(f"{cpu}: the leg", "failed", traceback.format_exc())
 
@@ -54,6 +62,8 @@ def _selftests(cpus, options, results):
         import disk
         bochs.bochs().get()
         disk.base().get()
+    if "intel" in cpus and tool_leg.wanted("intel", options.only):
+        disk.base(with_emulator=True).get()
     threads = [threading.Thread(target=leg, args=(cpu,), daemon=True) for cpu in cpus]
     for thread in threads:
         thread.start()
@@ -64,10 +74,17 @@ def _selftests(cpus, options, results):
 def _sum_up(results):
     for title, seconds in progress.TIMES:
         print(f"time    {seconds:5.0f} s  {title}")
-    for kind in ("passed", "skipped", "failed"):
-        for name, reason in results.of(kind):
-            print(f"{kind:8}{name}" + (f": {reason}" if reason else ""))
+    _listed(results, "passed")
+    print("\n".join(matrix.lines(results.cells)))
+    # What is not as it should be stands last, where it is still seen when only the end of a log is.
+    for kind in ("skipped", "failed"):
+        _listed(results, kind)
     passed, failed, skipped = (len(results.of(kind)) for kind in ("passed", "failed", "skipped"))
     sys.stderr.flush()
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
     return 1 if failed or not passed else 0
+
+
+def _listed(results, kind):
+    for name, reason in results.of(kind):
+        print(f"{kind:8}{name}" + (f": {reason}" if reason else ""))

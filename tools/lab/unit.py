@@ -28,7 +28,8 @@ def _lab(results):
     with Step("the lab's own tests"):
         done = subprocess.run([sys.executable, "-B", "-m", "unittest", "discover", "-s", str(LAB / "tests"), "-t", str(LAB)],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    results.add("the lab's own tests", "failed" if done.returncode else "passed", done.stdout if done.returncode else "")
+    results.add("the lab's own tests", "failed" if done.returncode else "passed", done.stdout if done.returncode else "",
+                ("the lab's own tests", "unit"))
 
 
 def _cargo(results, title, folder, words):
@@ -37,7 +38,7 @@ def _cargo(results, title, folder, words):
     try:
         tool.cargo(folder, words, log, title)
     except Failure as failure:
-        results.add(title, "failed", str(failure))
+        results.add(title, "failed", str(failure), (title, "unit"))
         return
     counts = [int(number) for number in re.findall(r"^test result: ok. (\d+) passed", log.read_text(), re.M)]
-    results.add(title, "passed", f"{sum(counts)} tests" if counts else "")
+    results.add(title, "passed", f"{sum(counts)} tests" if counts else "", (title, "unit"))

@@ -3,23 +3,18 @@
 
 import json
 import re
-import signal
 import subprocess
 import sys
 import time
 
-TOOL = "/kvmi/build/kvmi"
-CONSOLE = "/tmp/console"
-BOOT_SECONDS = 240
-TOOL_SECONDS = 120
+from running import SECONDS, Unseen
+from vm import BOOT_SECONDS, ROOTKIT, TOOL, Guest, reports_breakpoints
+
 PAUSE_SECONDS = 6
-QEMU = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-smp", "2", "-m", "256", "-nodefaults", "-no-reboot",
-        "-display", "none", "-kernel", "/kvmi/build/guest/vmlinuz", "-initrd", "/kvmi/build/guest/initrd",
-        "-append", "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable", "-serial", f"file:{CONSOLE}"]
-
-
-class Unseen(Exception):
-    """Something that should have been seen was not."""
+SHOWN_LINES = 5
+STEPS = 20
+SHOWN_BY = {"ops": "first line of /proc/cpuinfo", "text": "/proc/loadavg", "wp": "/proc/uptime"}
+"""Where what the rootkit changes is seen."""
 
 
 def tell(text):
@@ -27,106 +22,154 @@ def tell(text):
     print(text, flush=True)
 
 
-def heartbeats():
-    """The number of the guest's last heartbeat, 0 before the first."""
-    try:
-        with open(CONSOLE, encoding="utf-8", errors="replace") as file:
-            found = re.findall(r"heartbeat (\d+)", file.read())
-    except FileNotFoundError:
-        return 0
-    return int(found[-1]) if found else 0
+def kvmi(guest, *words, shown=None):
+    """Run the tool, show the command and what it printed (or its first lines), return that."""
+    tell("$ kvmi " + " ".join(guest.words(*words)[1:]))
+    status, text = guest.tool(*words)
+    lines = text.splitlines()
+    if shown and len(lines) > shown:
+        lines[shown:] = [f"... {len(lines) - shown} lines more"]
+    tell("\n".join("    " + line for line in lines))
+    if status:
+        raise Unseen(f"kvmi {words[0]} ended with status {status}")
+    return text
 
 
-def await_heartbeats(count, seconds, guest, what):
-    """Wait until the guest has beaten `count` times more."""
-    start, end = heartbeats(), time.monotonic() + seconds
-    while heartbeats() < start + count:
-        if guest.poll() is not None:
-            raise Unseen(f"QEMU ended with status {guest.returncode}")
-        if time.monotonic() > end:
-            raise Unseen(f"{what}: no heartbeat for {seconds} s")
-        time.sleep(0.2)
-    return heartbeats()
-
-
-def kvmi(pid, *words, wanted=0):
-    """Run the tool, show the command and what it printed, return that."""
-    command = [TOOL, words[0], "--pid", str(pid), *words[1:]]
-    tell("$ kvmi " + " ".join(command[1:]))
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=TOOL_SECONDS, check=False)
-    tell("\n".join("    " + line for line in done.stdout.splitlines()))
-    if done.returncode != wanted:
-        raise Unseen(f"kvmi {words[0]} ended with status {done.returncode}")
-    return done.stdout
-
-
-def banner(pid):
+def banner(guest):
     """Find the guest kernel's banner in guest physical memory and read it."""
-    found = re.search(r"0x[0-9a-f]+", kvmi(pid, "find", "Linux version 7."))
+    found = re.search(r"0x[0-9a-f]+", kvmi(guest, "find", "Linux version 7."))
     if not found:
         raise Unseen("the banner is not in guest memory")
-    text = kvmi(pid, "read", found.group(), "96")
+    text = kvmi(guest, "read", found.group(), "96")
     if "Linux" not in "".join(re.findall(r"  (\S.{0,15})$", text, re.M)):
         raise Unseen("what is read there is not the banner")
 
 
-def pause(pid, guest):
+def trace(guest, what, *words):
+    """Trace so many events, as programs do; tell what came and how fast."""
+    *events, end = map(json.loads, kvmi(guest, "trace", *words, "--json", shown=2).splitlines())
+    if not events:
+        raise Unseen(f"{what}: no event")
+    tell(f"{what}: {end['events']} in {end['seconds']:.1f} s, {end['per_second']:.0f} per second")
+    guest.await_heartbeats(1, SECONDS, f"after the trace of {what}")
+    return events
+
+
+def traces(guest):
+    """See the guest switch between address spaces, ask for CPUID, arm its timer."""
+    events = trace(guest, "switches of CR3", "--cr", "3", "--count", "20")
+    if any(event["event"] != "CR" or event["data"]["cr"] != 3 for event in events):
+        raise Unseen("something else than writes to CR3 was traced")
+    events = trace(guest, "executions of CPUID", "--cpuid", "--count", "20")
+    leaves = sorted({int(event["data"]["function"], 16) for event in events})
+    tell("leaves: " + ", ".join(map(hex, leaves)))
+    trace(guest, "writes to the timer's MSR", "--msr", "TSC_DEADLINE", "--count", "100")
+    if reports_breakpoints():
+        trace(guest, "breakpoints", "--breakpoint", "--count", "2")
+
+
+def step(guest):
+    """See what a vCPU does, instruction by instruction."""
+    text = kvmi(guest, "trace", "--step", str(STEPS), "--disassemble")
+    if len(re.findall(r"rip [0-9a-f]{16} SINGLESTEP  \S", text)) != STEPS:
+        raise Unseen(f"{STEPS} single steps")
+    guest.await_heartbeats(1, SECONDS, "after the single steps")
+
+
+def pause(guest):
     """Stop all vCPUs, see that the guest is silent, let it go on."""
-    holder = subprocess.Popen([TOOL, "pause", "--pid", str(pid)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True)
+    holder = guest.start("pause")
     try:
-        tell(f"$ kvmi pause --pid {pid} &")
-        tell("    " + holder.stdout.readline().rstrip())
+        tell(f"$ kvmi pause --pid {guest.pid} &")
+        tell("    " + holder.line().rstrip())
         time.sleep(2)
-        if holder.poll() is not None:
-            raise Unseen(f"kvmi pause ended at once with status {holder.returncode}: {holder.stdout.read()}")
-        before = heartbeats()
+        if not holder.lives():
+            raise Unseen(f"kvmi pause ended at once with status {holder.status()}: {''.join(holder.rest())}")
+        before = guest.heartbeats()
         time.sleep(PAUSE_SECONDS)
-        after = heartbeats()
+        after = guest.heartbeats()
         tell(f"heartbeats in {PAUSE_SECONDS} s: {after - before}")
         if after != before:
             raise Unseen("the guest went on while it was paused")
-        kvmi(pid, "resume")
-        holder.wait(TOOL_SECONDS)
-        tell("".join("    " + line for line in holder.stdout.readlines()).rstrip())
-        tell(f"after the resume: heartbeat {await_heartbeats(2, 60, guest, 'after the resume')}")
+        kvmi(guest, "resume")
+        holder.status()
+        tell("".join("    " + line for line in holder.rest()).rstrip())
+        tell(f"after the resume: heartbeat {guest.await_heartbeats(2, SECONDS, 'after the resume')}")
     finally:
-        if holder.poll() is None:
-            holder.send_signal(signal.SIGTERM)
-            holder.wait(TOOL_SECONDS)
+        holder.kill()
+
+
+def show_rooted(guest):
+    """What the guest shows where its rootkit changes something; which of that is changed."""
+    changed, shown = guest.rooted()
+    for way, value in shown.items():
+        tell(f"    {SHOWN_BY[way]}: {value or '(nothing)'}")
+    return changed
+
+
+def attack(guest):
+    """The guest loads its rootkit; which of its changes have an effect."""
+    tell("in the guest: insmod rootkit.ko")
+    guest.attack()
+    return show_rooted(guest)
+
+
+def rootkit(guest):
+    """See a rootkit at work in the guest's kernel, and then stopped."""
+    tell("a rootkit, and nobody watches")
+    if attack(guest) != set(ROOTKIT):
+        raise Unseen("the rootkit did not work")
+    guest.obey("rmmod rootkit")
+    tell(f"$ kvmi protect --pid {guest.pid} --action block &")
+    guard = guest.start("protect", "--action", "block")
+    try:
+        for _ in range(3):
+            tell("    " + guard.line().rstrip())
+        if attack(guest):
+            raise Unseen("the rootkit was not stopped")
+        guard.interrupt()
+        lines = "".join(guard.rest()).rstrip()
+        tell("\n".join("    " + line for line in lines.splitlines() if "self-patching" not in line))
+        if guard.status() or lines.count(" by insmod ") != lines.count(": blocked ") or ": blocked " not in lines:
+            raise Unseen("kvmi protect did not name the rootkit")
+    finally:
+        guard.kill()
+    guest.obey("rmmod rootkit")
+    tell(f"the guest lives on: heartbeat {guest.await_heartbeats(2, SECONDS, 'after the rootkit')}")
 
 
 def play(guest):
     """The whole scene, from the running QEMU on."""
-    pid = guest.pid
-    tell(f"a guest starts: QEMU, process {pid}")
-    await_heartbeats(2, BOOT_SECONDS, guest, "while the guest boots")
-    tell(f"it is up: heartbeat {heartbeats()}")
-    kvmi(pid, "info")
-    facts = subprocess.run([TOOL, "--json", "list"], stdout=subprocess.PIPE, text=True, timeout=TOOL_SECONDS, check=False)
+    tell(f"a guest starts: QEMU, process {guest.pid}")
+    guest.await_heartbeats(2, BOOT_SECONDS, "while the guest boots")
+    tell(f"it is up: heartbeat {guest.heartbeats()}")
+    kvmi(guest, "info")
+    facts = subprocess.run([TOOL, "--json", "list"], stdout=subprocess.PIPE, text=True, timeout=SECONDS, check=False)
     tell("    " + facts.stdout.strip())
     json.loads(facts.stdout)
     for vcpu in ("0", "1"):
-        text = kvmi(pid, "regs", "--vcpu", vcpu)
+        text = kvmi(guest, "regs", "--vcpu", vcpu)
         if not re.search(r"\brip\b", text, re.I) or not re.search(r"\bcr3\b", text, re.I):
             raise Unseen(f"the registers of vCPU {vcpu}")
-    banner(pid)
-    pause(pid, guest)
-    tell(f"detached; the guest goes on: heartbeat {await_heartbeats(3, 60, guest, 'after the detach')}")
+    banner(guest)
+    traces(guest)
+    kvmi(guest, "xsave", shown=SHOWN_LINES)
+    if "write-back" not in kvmi(guest, "mtrr", "0x1000"):
+        raise Unseen("the guest's memory is not write-back")
+    step(guest)
+    pause(guest)
+    rootkit(guest)
+    tell(f"detached; the guest goes on: heartbeat {guest.await_heartbeats(3, SECONDS, 'after the detach')}")
 
 
 def main():
     """Start the guest, play, end the guest."""
-    guest = subprocess.Popen(QEMU, stdin=subprocess.DEVNULL)
-    try:
-        play(guest)
-    except (Unseen, subprocess.TimeoutExpired, ValueError) as problem:
-        tell(f"NOT SEEN: {problem}")
-        return 1
-    finally:
-        guest.kill()
-        guest.wait()
+    with Guest("orders=1 caller=1" if reports_breakpoints() else "orders=1") as guest:
+        try:
+            play(guest)
+        except (Unseen, subprocess.TimeoutExpired, ValueError) as problem:
+            tell(f"NOT SEEN: {problem}")
+            return 1
     tell("all of it was seen")
     return 0
 

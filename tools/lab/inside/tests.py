@@ -6,7 +6,6 @@ Usage: tests.py PLAN, a JSON object: {"rounds": [{"name", "modules": [[path, par
 its status says so, when it does not end in time, or when the kernel complains while it runs.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -17,18 +16,13 @@ import time
 
 sys.path.insert(0, "/kvmi/tools/lab")
 
+from idle_vm import IdleVm  # noqa: E402
 from kernel_log import COMPLAINTS  # noqa: E402
+from report import report  # noqa: E402
 
 FOLDER = "/kvmi/build/selftests"
 SKIP = 4
-KVM_CREATE_VM = 0xAE01
 KEPT_CHARACTERS = 3000
-
-
-def report(value):
-    """Send one value to the lab."""
-    with open(os.environ.get("KVMI_REPORT", "/dev/stderr"), "w", encoding="utf-8") as file:
-        file.write(json.dumps(value) + "\n")
 
 
 class KernelLog:
@@ -61,7 +55,8 @@ def judge(status, output):
         told = re.findall(r"(?:skipping|SKIP)[^\n]*", output)
         return "skipped", "; ".join(filter(None, reasons)) or (told[-1] if told else "no reason given")
     if status or failures:
-        return "failed", f"status {status}" + (f", {failures[0].strip()}" if failures else "")
+        places = re.findall(r"^[# ]*(\S+\.c:\d+:.*)", output, re.M)
+        return "failed", "; ".join([f"status {status}", *(found[0].strip() for found in (failures, places) if found)])
     return "passed", "some parts skipped: " + "; ".join(filter(None, reasons)) if any(reasons) else ""
 
 
@@ -90,27 +85,6 @@ def run(name, timeout, kernel):
         result, reason = "failed", f"the kernel complained: {found[0]}"
     return {"test": name, "result": result, "reason": reason, "seconds": round(time.monotonic() - start, 1),
             "output": output[-KEPT_CHARACTERS:] if result == "failed" else ""}
-
-
-class IdleVm:
-    """A VM that does nothing while a round lasts.
-
-    KVM patches the scheduler's code when the first VM comes and when the last one goes, and QEMU's own emulation
-    was seen to run a processor into the half-patched instruction (Oops: int3 in finish_task_switch).
-    """
-
-    def __init__(self):
-        self._fds = []
-
-    def close(self):
-        """Let the modules go."""
-        while self._fds:
-            os.close(self._fds.pop())
-
-    def open(self):
-        """Make it."""
-        self._fds.append(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
-        self._fds.append(fcntl.ioctl(self._fds[0], KVM_CREATE_VM, 0))
 
 
 def load(step):
@@ -143,4 +117,5 @@ def main():
     idle.close()
 
 
-main()
+if __name__ == "__main__":
+    main()
