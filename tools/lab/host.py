@@ -19,6 +19,8 @@ from settings import BUILD, LOG, SEEN
 
 POLL_SECONDS = 0.05
 END_SECONDS = 30
+FAILED_LINES = 60
+"""How much of the kernel's log is told when a host has failed."""
 AGENT = Path(__file__).parent / "inside/agent.py"
 ALSO = ["vsock", "vsock_loopback", "vhost_vsock", "vhost_net", "tun"]
 """Modules that tests may use; which of them a host has is no matter."""
@@ -82,8 +84,9 @@ def job(order, vendor, drain, shares=(), folder=None):
 class Watch:
     """Follows a running emulator: streams the output, collects reports, ends it in time."""
 
-    def __init__(self, order, folder, process, timeout):
+    def __init__(self, order, folder, process, timeout, examine):
         self.order = order
+        self._examine = examine
         self.folder = Path(folder)
         self.process = process
         self.timeout = order.timeout or timeout
@@ -109,6 +112,8 @@ class Watch:
                 if now - ended > END_SECONDS:
                     self._end()
             elif now - start > self.timeout:
+                if self._examine:
+                    self._examine(self.folder)
                 self._end()
                 raise Failure(f"the {self.order.cpu} host did not finish within {self.timeout} s and was stopped", 124)
             time.sleep(POLL_SECONDS)
@@ -151,18 +156,21 @@ class Watch:
                 continue
 
 
-def run(order, start, timeout):
-    """Boot a host with `start(folder)`, which returns the emulator's process, and see it through."""
+def run(order, start, timeout, examine=None):
+    """Boot a host with `start(folder)`, which returns the emulator's process, and see it through.
+
+    Before a host that does not come to its end is stopped, `examine(folder)` has it say where it is.
+    """
     LOG.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="kvmi-host-") as folder:
         os.chmod(folder, 0o755)
         process = start(Path(folder))
-        watch = Watch(order, folder, process, timeout)
+        watch = Watch(order, folder, process, timeout, examine)
         kept = LOG / f"{order.name}-{order.cpu}-kernel.log"
         try:
             status = watch.follow()
         except Failure as failure:
-            raise Failure(f"{failure}; the end of its kernel log, {kept}:\n{tail(Path(folder) / 'kernel')}"
+            raise Failure(f"{failure}; the end of its kernel log, {kept}:\n{tail(Path(folder) / 'kernel', FAILED_LINES)}"
                           f"{tail(Path(folder) / 'emulator', 5)}", failure.status) from None
         finally:
             if process.poll() is None:

@@ -10,8 +10,8 @@ from stage import Stage
 PATCHES = sorted((CHECKOUT / "tools/qemu").glob("*.patch"))
 """What each is for stands at its head."""
 
-HEADERS = {"include/uapi/linux/kvmi.h": "linux-headers/linux/kvmi.h",
-           "arch/x86/include/uapi/asm/kvmi.h": "linux-headers/asm-x86/kvmi.h"}
+HEADERS = [("include/uapi/linux/kvmi.h", "linux-headers/linux/kvmi.h"),
+           ("arch/x86/include/uapi/asm/kvmi.h", "linux-headers/asm-x86/kvmi.h")]
 """What the kernel and QEMU agree on: where it is here, and where QEMU has its headers of the kernel."""
 
 DEVICES = """
@@ -29,13 +29,14 @@ CONFIG_VHOST_VSOCK=y
 """
 """What guests of the lab may have: the rest of QEMU's devices would only cost time."""
 
-OPTIONS = """
+COMMON = """
     --target-list=x86_64-softmmu --without-default-features --without-default-devices --with-devices-x86_64=lab
-    --enable-kvm --disable-tcg --enable-vhost-kernel --enable-fdt=system --disable-install-blobs --disable-download
-    --disable-docs --disable-debug-info --prefix=/usr --disable-relocatable
-    --firmwarepath=/usr/share/qemu:/usr/share/seabios
+    --enable-kvm --enable-fdt=system --disable-install-blobs --disable-download --disable-docs --disable-debug-info
+    --prefix=/usr --disable-relocatable --firmwarepath=/usr/share/qemu:/usr/share/seabios
 """.split()
-"""The firmware is that of Debian's packages: the source package has none."""
+"""Options of every QEMU. The firmware is that of Debian's packages: the source package has none."""
+
+OPTIONS = ["--disable-tcg", "--enable-vhost-kernel"]
 
 PROGRAM = "qemu-system-x86_64"
 
@@ -47,17 +48,27 @@ def build():
     path.chmod(0o755)
 
 
-def _build(folder):
-    source_package.fetch(folder, "qemu", _QEMU.log)
-    source = folder / "debs/qemu"
-    (source / "configs/devices/x86_64-softmmu/lab.mak").write_text(DEVICES)
-    for ours, theirs in HEADERS.items():
-        (source / theirs).write_bytes((CHECKOUT / ours).read_bytes())
-    source_package.build(folder, "qemu", [(patch.name, patch.read_text()) for patch in PATCHES],
-                         ["mkdir b", "cd b", "../configure " + " ".join(OPTIONS), f"ninja -j{JOBS} {PROGRAM}",
-                          f"strip {PROGRAM}", f"cp {PROGRAM} /stage/{PROGRAM}"], _QEMU.log)
+def stage(name, title, options, devices, patches, headers=()):
+    """The stage of a QEMU: a folder that holds the program.
+
+    `devices` are lines of Kconfig, `headers` pairs of a file's place here and in QEMU.
+    """
+    texts = [(patch.name, patch.read_text()) for patch in patches]
+    headers = [(theirs, (CHECKOUT / ours).read_text()) for ours, theirs in headers]
+
+    def make(folder):
+        source_package.fetch(folder, "qemu", made.log)
+        source = folder / "debs/qemu"
+        (source / "configs/devices/x86_64-softmmu/lab.mak").write_text(devices)
+        for place, text in headers:
+            (source / place).write_text(text)
+        source_package.build(folder, "qemu", texts,
+                             ["mkdir b", "cd b", "../configure " + " ".join([*COMMON, *options]), f"ninja -j{JOBS} {PROGRAM}",
+                              f"strip {PROGRAM}", f"cp {PROGRAM} /stage/{PROGRAM}"], made.log)
+
+    made = Stage(name, title, {"options": [*COMMON, *options], "devices": devices, "patches": texts, "headers": headers,
+                               "root": debian_root.root().key}, make, [PROGRAM])
+    return made
 
 
-_QEMU = Stage("qemu", "building QEMU", {"options": OPTIONS, "devices": DEVICES, "patches": [patch.read_text() for patch in PATCHES],
-                                        "headers": [(CHECKOUT / name).read_text() for name in HEADERS],
-                                        "root": debian_root.root().key}, _build, [PROGRAM])
+_QEMU = stage("qemu", "building QEMU", OPTIONS, DEVICES, PATCHES, HEADERS)

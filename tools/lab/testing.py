@@ -78,7 +78,8 @@ def _sum_up(results):
     print("\n".join(matrix.lines(results.cells)))
     # What is not as it should be stands last, where it is still seen when only the end of a log is.
     for kind in ("skipped", "failed"):
-        _listed(results, kind)
+        for line in together(kind, results.of(kind)):
+            print(line)
     passed, failed, skipped = (len(results.of(kind)) for kind in ("passed", "failed", "skipped"))
     sys.stderr.flush()
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
@@ -88,3 +89,12 @@ def _sum_up(results):
 def _listed(results, kind):
     for name, reason in results.of(kind):
         print(f"{kind:8}{name}" + (f": {reason}" if reason else ""))
+
+
+def together(kind, entries):
+    """A line for each reason, with the names of all to which it applies; reasons that apply to few stand last."""
+    names = {}
+    for name, reason in entries:
+        names.setdefault(reason, []).append(name)
+    return [f"{kind:8}{', '.join(found)}" + (f": {reason}" if reason else "")
+            for reason, found in sorted(names.items(), key=lambda item: -len(item[1]))]

@@ -19,6 +19,7 @@ sys.path.insert(0, "/kvmi/tools/lab")
 from idle_vm import IdleVm  # noqa: E402
 from kernel_log import COMPLAINTS  # noqa: E402
 from report import report  # noqa: E402
+from stacks import stacks  # noqa: E402
 
 FOLDER = "/kvmi/build/selftests"
 SKIP = 4
@@ -70,11 +71,13 @@ def run(name, timeout, kernel):
         output = child.communicate(timeout=timeout)[0].decode(errors="replace")
         result, reason = judge(child.returncode, output)
     except subprocess.TimeoutExpired:
+        where = stacks()
         os.killpg(child.pid, signal.SIGKILL)
         try:
             output = child.communicate(timeout=10)[0].decode(errors="replace")
         except subprocess.TimeoutExpired:
             output = "(the test cannot be killed)"
+        output += f"\nIts threads:\n{where}\n"
         result, reason = "failed", f"did not end within {timeout} s"
     try:
         os.killpg(child.pid, signal.SIGKILL)

@@ -16,6 +16,7 @@ import machine
 import matrix
 import qemu_leg
 import selftests
+import testing
 import tool_leg
 import unused_cost
 from cpio import Archive
@@ -57,6 +58,14 @@ class Archives(unittest.TestCase):
         names = [f"linux-headers-{series}.{number}+deb13-amd64" for number in (4, 10, 9)]
         self.assertEqual(kernel_packages.newest(names, "+deb13-amd64"), f"{series}.10+deb13-amd64")
         self.assertIsNone(kernel_packages.newest(["linux-headers-1.2.3+deb13-amd64"], "+deb13-amd64"))
+
+
+class Summaries(unittest.TestCase):
+    """What stands at the end of a run."""
+
+    def test_a_reason_is_told_once_and_the_rare_one_last(self):
+        entries = [("a", "odd"), ("b", "same"), ("c", "same"), ("d", "")]
+        self.assertEqual(testing.together("failed", entries), ["failed  b, c: same", "failed  a: odd", "failed  d"])
 
 
 class Logs(unittest.TestCase):
