@@ -138,21 +138,21 @@ void __kvmi_vcpu_destroy(struct kvm_vcpu *vcpu);
 /* Is this event intercepted for a tool?  For those who program hardware. */
 static inline bool kvmi_intercepts(struct kvm_vcpu *vcpu, unsigned int event)
 {
-	return static_branch_unlikely(&kvmi_enabled) && vcpu->arch.kvmi &&
+	return static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi &&
 	       (vcpu->arch.kvmi->events & BIT(event));
 }
 
 /* The same for writes to a control register. */
 static inline bool kvmi_intercepts_cr(struct kvm_vcpu *vcpu, unsigned int cr)
 {
-	return static_branch_unlikely(&kvmi_enabled) && vcpu->arch.kvmi &&
+	return static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi &&
 	       (vcpu->arch.kvmi->crs & BIT(cr));
 }
 
 /* Has a tool wanted anything of this vCPU, now or before? */
 static inline bool kvmi_has_wishes(struct kvm_vcpu *vcpu)
 {
-	return static_branch_unlikely(&kvmi_enabled) && vcpu->arch.kvmi;
+	return static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi;
 }
 
 /* The MSR of a bit. */
@@ -177,7 +177,7 @@ static inline bool kvmi_intercepts_msr(struct kvm_vcpu *vcpu, u32 msr)
 {
 	int bit;
 
-	if (!static_branch_unlikely(&kvmi_enabled) || !vcpu->arch.kvmi)
+	if (!static_branch_unlikely(&kvmi_in_use.key) || !vcpu->arch.kvmi)
 		return false;
 
 	bit = kvmi_msr_bit(msr);
@@ -262,7 +262,7 @@ static inline enum kvmi_verdict kvmi_cpuid(struct kvm_vcpu *vcpu, u8 insn_len)
 /* Nothing is asked while KVM does what no guest could do again. */
 static inline void kvmi_mute(struct kvm_vcpu *vcpu, bool mute)
 {
-	if (static_branch_unlikely(&kvmi_enabled) && vcpu->arch.kvmi)
+	if (static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi)
 		vcpu->arch.kvmi->mute = mute;
 }
 
@@ -277,7 +277,7 @@ static inline bool kvmi_owns_breakpoints(struct kvm_vcpu *vcpu)
 /* Was the guest left from an entry of one instruction? */
 static inline bool kvmi_was_stepped(struct kvm_vcpu *vcpu)
 {
-	return static_branch_unlikely(&kvmi_enabled) && vcpu->arch.kvmi &&
+	return static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi &&
 	       vcpu->arch.kvmi->step.entered;
 }
 
@@ -329,7 +329,7 @@ static inline void kvmi_insn_done(struct kvm_vcpu *vcpu)
 /* The view of guest memory that a vCPU executes in. */
 static inline unsigned int kvmi_view(struct kvm_vcpu *vcpu)
 {
-	return static_branch_unlikely(&kvmi_enabled) && vcpu->arch.kvmi ?
+	return static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi ?
 	       vcpu->arch.kvmi->step.view : 0;
 }
 
@@ -372,7 +372,7 @@ static inline bool kvmi_take_emulated(struct kvm_vcpu *vcpu)
 /* The guest's own guest was left: that was an instruction, too. */
 static inline void kvmi_left_guest(struct kvm_vcpu *vcpu)
 {
-	if (!static_branch_unlikely(&kvmi_enabled) || !vcpu->arch.kvmi)
+	if (!static_branch_unlikely(&kvmi_in_use.key) || !vcpu->arch.kvmi)
 		return;
 
 	if (vcpu->arch.kvmi->stale)

@@ -45,12 +45,20 @@ bool kvmi_is_restricted(struct kvm *kvm)
 {
 	struct kvmi_pages *pages = READ_ONCE(kvm->arch.kvmi_pages);
 
-	return pages && READ_ONCE(pages->restricted);
+	return pages && READ_ONCE(pages->denied);
 }
 
-static struct kvmi_pages *kvmi_make_pages(struct kvm *kvm)
+/* Does no frame deny any of this? */
+static bool kvmi_all_allow(struct kvm *kvm, unsigned int access)
+{
+	return !(READ_ONCE(kvm->arch.kvmi_pages->denied) & access);
+}
+
+/* Make room for a frame that denies so much. */
+static struct kvmi_pages *kvmi_make_pages(struct kvm *kvm, unsigned int denied)
 {
 	struct kvmi_pages *pages = kvm->arch.kvmi_pages;
+	bool first;
 
 	if (!pages) {
 		pages = kzalloc_obj(*pages, GFP_KERNEL_ACCOUNT);
@@ -62,8 +70,9 @@ static struct kvmi_pages *kvmi_make_pages(struct kvm *kvm)
 		__set_bit(0, &pages->views_in_use);
 		smp_store_release(&kvm->arch.kvmi_pages, pages);
 	}
-	if (!pages->restricted) {
-		WRITE_ONCE(pages->restricted, true);
+	first = !pages->denied;
+	WRITE_ONCE(pages->denied, pages->denied | denied);
+	if (first) {
 		kvmi_update_apicv_inhibit(kvm);
 		/* Each looks at its role before it enters the guest again. */
 		kvm_make_all_cpus_request(kvm, KVM_REQ_INTROSPECTION);
@@ -106,7 +115,7 @@ int kvmi_vm_set_access(struct kvm *kvm, __u64 gfn, __u8 access)
 	if (r)
 		return r;
 
-	pages = kvmi_make_pages(kvm);
+	pages = kvmi_make_pages(kvm, KVMI_ALL_ACCESS & ~access);
 	if (!pages)
 		return -ENOMEM;
 
@@ -148,8 +157,8 @@ void kvmi_vm_lift_access(struct kvm *kvm)
 		cond_resched();
 	} while (nr == LIFTED_AT_ONCE);
 
-	if (pages->restricted) {
-		WRITE_ONCE(pages->restricted, false);
+	if (pages->denied) {
+		WRITE_ONCE(pages->denied, 0);
 		kvmi_update_apicv_inhibit(kvm);
 		kvm_make_all_cpus_request(kvm, KVM_REQ_INTROSPECTION);
 	}
@@ -314,6 +323,9 @@ bool __kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva, unsigned int bytes,
 		wanted = KVMI_PAGE_ACCESS_X;
 	else if (access & PFERR_WRITE_MASK)
 		wanted = KVMI_PAGE_ACCESS_W;
+	if (kvmi_all_allow(vcpu->kvm, wanted))
+		return true;
+
 	if (!(access & PFERR_IMPLICIT_ACCESS) &&
 	    kvm_x86_call(get_cpl)(vcpu) == 3)
 		access |= PFERR_USER_MASK;

@@ -26,8 +26,8 @@
  * one task at a time changes "access".
  */
 struct kvmi_pages {
-	/* Some frame is restricted, or was in this session. */
-	bool restricted;
+	/* What some frame denies, or denied in this session: bits of access. */
+	unsigned int denied;
 	/* What frames allow that do not allow everything. */
 	struct xarray access;
 	unsigned long views_in_use;

@@ -20,16 +20,25 @@
 
 #include "hooks.h"
 
-/* Made at the first wish, by the vCPU's thread. */
+/*
+ * Made at the first wish, by the vCPU's thread.  As long as they exist the hook
+ * sites look at them: what a session wanted is undone after its end.
+ */
 struct kvmi_wishes *kvmi_make_wishes(struct kvm_vcpu *vcpu)
 {
-	if (!vcpu->arch.kvmi) {
-		vcpu->arch.kvmi = kvzalloc_obj(*vcpu->arch.kvmi,
-					       GFP_KERNEL_ACCOUNT);
-		if (vcpu->arch.kvmi)
-			vcpu->arch.kvmi->gva = INVALID_GPA;
-	}
-	return vcpu->arch.kvmi;
+	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
+
+	if (wishes)
+		return wishes;
+
+	wishes = kvzalloc_obj(*wishes, GFP_KERNEL_ACCOUNT);
+	if (!wishes)
+		return NULL;
+
+	wishes->gva = INVALID_GPA;
+	kvmi_in_use_inc();
+	vcpu->arch.kvmi = wishes;
+	return wishes;
 }
 
 static void kvmi_reprogram(struct kvm_vcpu *vcpu)
@@ -297,8 +306,13 @@ void kvmi_vcpu_claim(struct kvm_vcpu *vcpu, __u64 owner)
 
 void __kvmi_vcpu_destroy(struct kvm_vcpu *vcpu)
 {
-	if (vcpu->arch.kvmi)
-		kvmi_free_walks(vcpu->arch.kvmi);
-	kvfree(vcpu->arch.kvmi);
+	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
+
+	if (!wishes)
+		return;
+
 	vcpu->arch.kvmi = NULL;
+	kvmi_in_use_dec();
+	kvmi_free_walks(wishes);
+	kvfree(wishes);
 }
