@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 
-from idle_vm import IdleVm
 from report import report
 from tests import FOLDER, load
 
@@ -42,14 +41,11 @@ def run(step, words, turn):
 def main():
     """Run the whole plan."""
     plan = json.loads(sys.argv[1])
-    idle = IdleVm()
     for step in plan["rounds"]:
-        idle.close()
         problem = load(step)
         if problem:
             print(problem, flush=True)
             sys.exit(1)
-        idle.open()
         for turn in range(plan["times"]):
             for words in step["programs"]:
                 run(step, words, turn)

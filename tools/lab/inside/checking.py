@@ -22,20 +22,11 @@ def run(check, guest):
         return "failed", f"{type(problem).__name__}: {problem}"
 
 
-def tell(name, check, guest, before=("passed", ""), again=False, died=""):
-    """Run one check, report what came of it and return it; if what was `before` it did not pass, it is the check's result too.
-
-    If the guest dies and the check can be run `again`, nothing is reported, and the result is "died". What was said of the
-    first time, `died`, is part of what is reported of the second.
-    """
+def tell(name, check, guest, before=("passed", "")):
+    """Run one check and report what came of it; if what was `before` it did not pass, that is the check's result too."""
     start = time.monotonic()
     result, reason = run(check, guest) if before[0] == "passed" else before
     seconds = round(time.monotonic() - start, 1)
-    if again and result == "failed" and guest.is_dead():
-        print(f"died    {name} {seconds} s {reason}", flush=True)
-        return "died", reason
-    if died:
-        reason = f"{reason} (run again, in another guest; the first time: {died})".strip()
     print(f"{result:8}{name} {seconds} s {reason}", flush=True)
     report({"test": name, "result": result, "reason": reason, "seconds": seconds, "round": ROUND, "output": ""})
     return result, reason

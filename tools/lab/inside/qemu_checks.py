@@ -16,7 +16,6 @@ import together_checks
 import two_vms
 from asking import want, watched
 from checking import tell
-from idle_vm import IdleVm
 from offering import HOOKED, Offering
 from peer import Peer
 from report import report
@@ -69,15 +68,12 @@ def main():
         os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(key, "wb") as file:
         file.write(os.urandom(32))
-    idle = IdleVm()
-    idle.open()
     with Offering(words) as guest:
         booted_as = tell("qemu_libvirt", libvirt(key, tool), guest)
         for name in names:
             tell(name, CHECKS[name.removeprefix("qemu_")], guest, booted_as)
     for name in alone:
         tell(name, ALONE[name.removeprefix("qemu_")], None)
-    idle.close()
     for name in unloaded:
         tell(name, UNLOADED[name.removeprefix("qemu_")], None)
 

@@ -16,7 +16,6 @@ import time
 
 sys.path.insert(0, "/kvmi/tools/lab")
 
-from idle_vm import IdleVm  # noqa: E402
 from kernel_log import COMPLAINTS  # noqa: E402
 from report import report  # noqa: E402
 from stacks import stacks  # noqa: E402
@@ -103,12 +102,8 @@ def main():
     """Run the whole plan."""
     plan = json.loads(sys.argv[1])
     kernel = KernelLog()
-    idle = IdleVm()
     for step in plan["rounds"]:
-        idle.close()
         problem = load(step)
-        if not problem:
-            idle.open()
         for name in step["tests"]:
             if problem:
                 value = {"test": name, "result": "failed", "reason": problem, "seconds": 0, "output": ""}
@@ -117,7 +112,6 @@ def main():
             value["round"] = step["name"]
             print(f"{value['result']:8}{step['name']}: {name} {value['seconds']} s {value['reason']}", flush=True)
             report(value)
-    idle.close()
 
 
 if __name__ == "__main__":

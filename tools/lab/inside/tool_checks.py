@@ -18,15 +18,14 @@ import listen_checks
 import memory_checks
 from asking import Skipped, ask, interrupted, killed, value, want
 from checking import run, tell
-from idle_vm import IdleVm
 from report import report
 from running import SECONDS, Unseen
 from vm import BOOT_SECONDS, Guest, reports_breakpoints
 
 PARAMETERS = "isolcpus=1 caller=1 orders=1"
 BOOT_TRACE = "/tmp/boot-trace"
-DEATHS = 2
-"""How many guests may die before the others are left to fail."""
+GUESTS = 3
+"""How many of them may die before the checks that are left do not run."""
 BOOT_WATCHED = ["--cr", "0", "--cr", "4", "--msr", "EFER", "--msr", "LSTAR", "--descriptor", "--xsetbv"]
 LONG = "100s"
 """What a trace may take that stops after so many events."""
@@ -206,33 +205,23 @@ def boot(guest):
 
 
 def shared(names):
-    """Run checks on one guest, and on another if it dies, where the check that it died in is run again, once.
-
-    Guests died in two of many runs on QEMU's emulation of the host, in different checks that passed in all others. That
-    it happened is part of the result.
-    """
-    died = {}
-    while names:
+    """Run checks on one guest. If it dies, that check has failed, and the others have another guest."""
+    names = list(names)
+    for _ in range(GUESTS):
+        if not names:
+            return
         with Guest(PARAMETERS) as guest:
             booted_as = run(boot, guest)
-            while names:
-                name, again = names[0], names[0] not in died and len(died) < DEATHS
-                result, reason = tell(name, CHECKS[name.removeprefix("tool_")], guest, booted_as, again, died.get(name, ""))
-                if result == "died":
-                    died[name] = reason
-                    break
-                names.pop(0)
+            while names and not (guest.is_dead() and booted_as[0] == "passed"):
+                name = names.pop(0)
+                tell(name, CHECKS[name.removeprefix("tool_")], guest, booted_as)
 
 
 def alone(names):
-    """Run checks that want a guest of their own; the same holds for them."""
+    """Run checks that want a guest of their own."""
     for name in names:
-        died = ""
-        for again in (True, False):
-            with Guest("orders=1 nokaslr") as guest:
-                result, died = tell(name, memory_checks.ALONE[name.removeprefix("tool_")], guest, again=again, died=died)
-            if result != "died":
-                break
+        with Guest("orders=1 nokaslr") as guest:
+            tell(name, memory_checks.ALONE[name.removeprefix("tool_")], guest)
 
 
 def main():
@@ -242,8 +231,6 @@ def main():
                         if part in name and name.startswith(tuple(starts) or "")]
                        for checks in (CHECKS, memory_checks.ALONE))
     report({"checks": together + apart})
-    idle = IdleVm()
-    idle.open()
     try:
         shared(together)
         alone(apart)
@@ -251,8 +238,6 @@ def main():
         # A guest that does not end keeps the next from being one.
         report({"failure": str(problem)})
         raise
-    finally:
-        idle.close()
 
 
 main()
