@@ -8,7 +8,8 @@
  * Two static keys stand in front of every call: kvmi_enabled is on when the
  * module was loaded with kvm.introspection=1, kvmi_in_use while at least one
  * VM is hooked, or a vCPU exists of which a session wanted something.  With
- * kvmi_in_use off an exit of a guest passes no-op instructions only.
+ * both off a hook site is a no-op instruction.  With the second off it still is
+ * where a guest exits, but for the run loop, which tests one bit.
  */
 
 #include <linux/jump_label_ratelimit.h>
@@ -131,34 +132,29 @@ static inline void kvmi_show_fdinfo(struct seq_file *m, struct kvm *kvm)
 		seq_puts(m, "kvmi:\tnone\n");
 }
 
+/* kvm_test_request() would cost KVM the inlining of all its other callers. */
+static __always_inline bool kvmi_is_requested(struct kvm_vcpu *vcpu)
+{
+	return test_bit(KVM_REQ_INTROSPECTION & KVM_REQUEST_MASK,
+			(void *)&vcpu->requests);
+}
+
 /*
  * Run what the tool wants of this vCPU.  Called by its own thread with
  * kvm->srcu held, which is dropped while waiting.  Returns 1 to go on, 0 to
  * leave KVM_RUN with the exit reason that was set, or a negative error.
+ *
+ * This and the next take a request that a session left behind when no VM is
+ * hooked any more: with it the guest would never be entered.
  */
 static inline int kvmi_handle_requests(struct kvm_vcpu *vcpu)
 {
-	if (static_branch_unlikely(&kvmi_in_use.key) &&
-	    (vcpu->arch.kvmi || kvm_test_request(KVM_REQ_INTROSPECTION, vcpu)))
+	if (static_branch_unlikely(&kvmi_enabled) &&
+	    (kvmi_is_requested(vcpu) ||
+	     (static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi)))
 		return __kvmi_handle_requests(vcpu);
 
 	return 1;
-}
-
-/*
- * The same for a request that came after that, or that a session left behind
- * when no VM is hooked any more: with it the guest would never be entered.
- * True: it was run, with the result *r, and the run loop takes another turn.
- * One that is made again has to wait for what KVM does first, as for INIT.
- */
-static inline bool kvmi_handle_late_request(struct kvm_vcpu *vcpu, int *r)
-{
-	if (!static_branch_unlikely(&kvmi_enabled) ||
-	    !kvm_test_request(KVM_REQ_INTROSPECTION, vcpu))
-		return false;
-
-	*r = __kvmi_handle_requests(vcpu);
-	return *r <= 0 || !kvm_test_request(KVM_REQ_INTROSPECTION, vcpu);
 }
 
 /* The vCPU had nothing but our request and goes on waiting for INIT. */
@@ -207,11 +203,6 @@ static inline long kvmi_vm_ioctl(struct file *filp, unsigned int ioctl,
 
 static inline void kvmi_show_fdinfo(struct seq_file *m, struct kvm *kvm) { }
 static inline int kvmi_handle_requests(struct kvm_vcpu *vcpu) { return 1; }
-static inline bool kvmi_handle_late_request(struct kvm_vcpu *vcpu, int *r)
-{
-	return false;
-}
-
 static inline void kvmi_state_written(struct kvm_vcpu *vcpu) { }
 static inline void kvmi_vcpu_ioctl(struct kvm_vcpu *vcpu, unsigned int ioctl) { }
 

@@ -21,7 +21,7 @@ TIMES = 2
 """How often each program is run, so that it is seen how stable its numbers are."""
 SECONDS = 3600
 EXITS, REST = "kvmi_bench_exits", ["kvmi_bench_events", "kvmi_bench_pages"]
-MODES = ["unhooked", "other", "hooked", "protected"]
+MODES = ["unhooked", "other", "hooked", "protected", "unexecutable"]
 
 
 def plan(cpu):

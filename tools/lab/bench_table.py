@@ -9,7 +9,8 @@ LOOP = 2001
 """Instructions of the loop that shows whether the time-stamp counter counts them."""
 
 SETUPS = [("Debian's", STOCK, "unhooked"), ("off", OURS_OFF, "unhooked"), ("on", OURS_ON, "unhooked"),
-          ("other VM", OURS_ON, "other"), ("hooked", OURS_ON, "hooked"), ("protected", OURS_ON, "protected")]
+          ("other VM", OURS_ON, "other"), ("hooked", OURS_ON, "hooked"), ("protected", OURS_ON, "protected"),
+          ("no X", OURS_ON, "unexecutable")]
 
 EXITS = [("cpuid", "CPUID"), ("msr", "WRMSR"), ("cr4", "MOV to CR4"), ("port", "OUT to user space"),
          ("fault", "first touch of a page"), ("mapped", "256 stores, no exit")]

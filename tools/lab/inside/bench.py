@@ -49,7 +49,6 @@ def main():
         for turn in range(plan["times"]):
             for words in step["programs"]:
                 run(step, words, turn)
-    idle.close()
 
 
 main()

@@ -127,6 +127,8 @@ bool __kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva, unsigned int bytes,
 bool __kvmi_is_alive(struct kvm_vcpu *vcpu);
 int kvmi_step_soft_interrupt(struct kvm_vcpu *vcpu);
 bool kvmi_step_at_int3(struct kvm_vcpu *vcpu);
+void __kvmi_entering(struct kvm_vcpu *vcpu);
+bool __kvmi_holds_interrupts(struct kvm_vcpu *vcpu);
 bool __kvmi_holds_nested_events(struct kvm_vcpu *vcpu);
 bool kvmi_step_syscall(struct kvm_vcpu *vcpu);
 bool kvmi_has_error_code(unsigned int vector);
@@ -390,12 +392,8 @@ static inline bool kvmi_is_done(struct kvm_vcpu *vcpu)
 /* The guest is about to be entered. */
 static inline void kvmi_entering(struct kvm_vcpu *vcpu)
 {
-	if (kvmi_is_stepped(vcpu))
-		vcpu->arch.kvmi->step.delivers =
-			!vcpu->arch.exception.injected &&
-			(vcpu->arch.nmi_injected ||
-			 (vcpu->arch.interrupt.injected &&
-			  !vcpu->arch.interrupt.soft));
+	if (kvmi_has_wishes(vcpu))
+		__kvmi_entering(vcpu);
 }
 
 /* Was it entered with an interrupt to deliver? */
@@ -419,14 +417,13 @@ static inline bool kvmi_take_moved(struct kvm_vcpu *vcpu)
 /* Are interrupts held back: until an answered event recurs, or for a step? */
 static inline bool kvmi_holds_interrupts(struct kvm_vcpu *vcpu)
 {
-	return static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi &&
-	       (vcpu->arch.kvmi->hold || kvmi_is_stepped(vcpu));
+	return kvmi_has_wishes(vcpu) && __kvmi_holds_interrupts(vcpu);
 }
 
 /* The same for what leaves the guest's own guest. */
 static inline bool kvmi_holds_nested_events(struct kvm_vcpu *vcpu)
 {
-	return kvmi_holds_interrupts(vcpu) && __kvmi_holds_nested_events(vcpu);
+	return kvmi_has_wishes(vcpu) && __kvmi_holds_nested_events(vcpu);
 }
 
 /* Does this VM have restrictions, or has it had some? */

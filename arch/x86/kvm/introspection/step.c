@@ -190,13 +190,30 @@ int kvmi_vcpu_step_over(struct kvm_vcpu *vcpu)
 	return kvm_emulate_instruction(vcpu, 0);
 }
 
+/* With interrupts off. */
+void __kvmi_entering(struct kvm_vcpu *vcpu)
+{
+	if (kvmi_is_stepped(vcpu))
+		vcpu->arch.kvmi->step.delivers =
+			!vcpu->arch.exception.injected &&
+			(vcpu->arch.nmi_injected ||
+			 (vcpu->arch.interrupt.injected &&
+			  !vcpu->arch.interrupt.soft));
+}
+
+bool __kvmi_holds_interrupts(struct kvm_vcpu *vcpu)
+{
+	return vcpu->arch.kvmi->hold || kvmi_is_stepped(vcpu);
+}
+
 /*
  * What leaves the guest's own guest waits for the end of an instruction of it.
  * Exceptions belong to that, and INIT waits for nobody.
  */
 bool __kvmi_holds_nested_events(struct kvm_vcpu *vcpu)
 {
-	return is_guest_mode(vcpu) && !kvm_is_exception_pending(vcpu) &&
+	return __kvmi_holds_interrupts(vcpu) && is_guest_mode(vcpu) &&
+	       !kvm_is_exception_pending(vcpu) &&
 	       !kvm_apic_has_pending_init_or_sipi(vcpu);
 }
 

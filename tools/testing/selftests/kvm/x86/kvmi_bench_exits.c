@@ -63,14 +63,19 @@ static const struct {
 	{ "fault", guest_fault },
 };
 
+#define ALL	(KVMI_PAGE_ACCESS_R | KVMI_PAGE_ACCESS_W | KVMI_PAGE_ACCESS_X)
+
 static const struct {
 	const char *name;
-	bool other, hooked, restricted;
+	bool other, hooked;
+	/* What other pages may not do. */
+	u8 denied;
 } modes[] = {
 	{ "unhooked" },
 	{ "other", .other = true },
 	{ "hooked", .hooked = true },
-	{ "protected", .hooked = true, .restricted = true },
+	{ "protected", .hooked = true, .denied = KVMI_PAGE_ACCESS_W },
+	{ "unexecutable", .hooked = true, .denied = KVMI_PAGE_ACCESS_X },
 };
 
 static void add(struct kvm_vm *vm, u64 gpa, u32 slot, u64 pages)
@@ -80,7 +85,7 @@ static void add(struct kvm_vm *vm, u64 gpa, u32 slot, u64 pages)
 }
 
 /* Pages that the guest does not even map. */
-static void restrict_others(struct kvmi *k, struct kvm_vm *vm)
+static void restrict_others(struct kvmi *k, struct kvm_vm *vm, u8 denied)
 {
 	u64 gpa;
 
@@ -88,10 +93,10 @@ static void restrict_others(struct kvmi *k, struct kvm_vm *vm)
 	for (gpa = OTHER_GPA; gpa < OTHER_GPA + OTHER_PAGES * PAGE_SIZE;
 	     gpa += 511 * PAGE_SIZE)
 		kvmi_assert_err(kvmi_set_pages_access(k, gpa, 511,
-						      KVMI_PAGE_ACCESS_R), 0);
+						      ALL & ~denied), 0);
 }
 
-static void measure(const char *key, void *guest, bool hooked, bool restricted)
+static void measure(const char *key, void *guest, bool hooked, u8 denied)
 {
 	struct kvmi k = { .fd = -1 };
 	struct kvm_sregs sregs;
@@ -107,8 +112,8 @@ static void measure(const char *key, void *guest, bool hooked, bool restricted)
 	*(u64 *)addr_gva2hva(vm, (gva_t)&misc) = vcpu_get_msr(vcpu, MSR_IA32_MISC_ENABLE);
 	if (hooked)
 		kvmi_hook(&k, vm);
-	if (restricted)
-		restrict_others(&k, vm);
+	if (denied)
+		restrict_others(&k, vm, denied);
 	bench_run(vcpu);
 	exits = vcpu_get_stat(vcpu, exits);
 	bench_print_guest(vm, key);
@@ -147,7 +152,7 @@ int main(int argc, char *argv[])
 		if (argc == 2 && !strcmp(argv[1], modes[mode].name))
 			break;
 	TEST_ASSERT(mode < ARRAY_SIZE(modes),
-		    "usage: %s unhooked|other|hooked|protected", argv[0]);
+		    "usage: %s unhooked|other|hooked|protected|unexecutable", argv[0]);
 
 	measure_host_loop();
 	if (modes[mode].other) {
@@ -156,6 +161,6 @@ int main(int argc, char *argv[])
 	}
 	for (i = 0; i < ARRAY_SIZE(items); i++)
 		measure(items[i].key, items[i].guest, modes[mode].hooked,
-			modes[mode].restricted);
+			modes[mode].denied);
 	return 0;
 }
