@@ -10,6 +10,7 @@ import struct
 
 from asking import want
 from qmp import SECONDS
+from standin import read
 
 GET_VERSION, VM_GET_INFO, VM_CONTROL_EVENTS, VM_READ_PHYSICAL, VM_SET_PAGE_ACCESS = 2, 8, 10, 12, 20
 VCPU_CONTROL_EVENTS, VCPU_CONTROL_CR = 5, 13
@@ -59,16 +60,7 @@ class Line:
 
     def read(self, size):
         """Read so many bytes; fewer only if there are no more to come."""
-        got = b""
-        while len(got) < size:
-            try:
-                part = self._line.recv(size - len(got))
-            except ConnectionResetError:
-                part = b""
-            if not part:
-                break
-            got += part
-        return got
+        return read(self._line, size)
 
     def must_end(self):
         """See that the other end has closed, and said nothing more."""

@@ -26,6 +26,7 @@ use crate::{
         SetRegisters, TranslateGva, WritePhysical,
     },
     error::Error,
+    event::{Event, VcpuEvent},
     message::{Message, Reader},
     session::Session,
     wire,
@@ -127,6 +128,19 @@ pub fn vcpu_event(vcpu: u16, event: u16, data: &[u8]) -> Vec<u8> {
     [header.as_bytes(), common.as_bytes(), data].concat()
 }
 
+/// An event of vCPU 0, whose RIP is 0x1000.
+pub fn parsed_event(event: u16, data: &[u8]) -> VcpuEvent {
+    let message = Message {
+        id: wire::KVMI_VCPU_EVENT as u16,
+        seq: 1,
+        payload: vcpu_event(0, event, data),
+    };
+    match Event::parse(&message) {
+        Ok(Event::Vcpu(event)) => *event,
+        other => panic!("no event of a vCPU: {other:?}"),
+    }
+}
+
 /// A VM with memory and vCPUs that stop when asked.
 #[derive(Clone, Debug, Default)]
 pub struct Vm {
@@ -168,6 +182,18 @@ impl Vm {
             }
         }
         self
+    }
+
+    /// Plays this VM until an event was answered: the action; `None` when the tool has closed.
+    pub fn obey(&mut self, fake: &mut Fake) -> Option<u8> {
+        while let Some(message) = fake.try_message() {
+            if u32::from(message.id) == wire::KVMI_VCPU_EVENT {
+                return Some(message.payload[8]);
+            }
+            let answer = self.answer(&message);
+            fake.reply(&message, answer);
+        }
+        None
     }
 
     /// What this VM answers to a command.

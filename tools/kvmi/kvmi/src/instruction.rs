@@ -86,9 +86,7 @@ pub fn text(instruction: &Instruction) -> String {
 mod tests {
     use kvmi_client::{
         command::Command,
-        event::Event,
         fake::{self, Fake, Vm},
-        message::Message,
     };
 
     use super::*;
@@ -141,14 +139,7 @@ mod tests {
     #[test]
     fn segments_count_outside_of_64_bit_mode() {
         let (mut session, kernel) = fake::session(|kernel| serve(kernel, b"\x0f\xa2"));
-        let message = Message {
-            id: 1,
-            seq: 1,
-            payload: fake::vcpu_event(0, 1, &[]),
-        };
-        let Event::Vcpu(mut event) = Event::parse(&message).unwrap() else {
-            panic!("no event of a vCPU");
-        };
+        let mut event = fake::parsed_event(1, &[]);
         event.arch.sregs.cs.base = 0xffe;
         for (mode, expected) in [(8, "nop"), (4, "cpuid"), (2, "cpuid")] {
             event.arch.mode = mode;

@@ -159,23 +159,12 @@ pub fn stored(event: &VcpuEvent, instruction: &Instruction) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use iced_x86::{Decoder, DecoderOptions};
-    use kvmi_client::{
-        event::Event,
-        fake::{self, Vm},
-        message::Message,
-    };
+    use kvmi_client::fake::{self, Vm};
 
     use super::*;
 
     fn event() -> VcpuEvent {
-        let message = Message {
-            id: 1,
-            seq: 1,
-            payload: fake::vcpu_event(0, 1, &[]),
-        };
-        let Event::Vcpu(mut event) = Event::parse(&message).unwrap() else {
-            panic!("no event of a vCPU");
-        };
+        let mut event = fake::parsed_event(1, &[]);
         event.arch.mode = 8;
         event.arch.regs.rbx = 0x1ffc;
         event.arch.regs.rdi = 0x1800;
@@ -183,7 +172,7 @@ mod tests {
         event.arch.regs.rsp = 0x2000;
         event.arch.regs.rax = 0x8877_6655_4433_2211;
         event.arch.sregs.gs.base = 0x1000;
-        *event
+        event
     }
 
     fn decode(bytes: &[u8]) -> Instruction {

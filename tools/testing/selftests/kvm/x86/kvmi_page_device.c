@@ -136,8 +136,11 @@ KVMI_TEST(kvmi_page_device, string_input_retried)
 	check_words(f, 1);
 }
 
-/* The device has been asked when the page is restricted: its words are kept. */
-static void input_under_way(struct kvmi_fixture *f)
+/*
+ * The device has been asked when the page is restricted: its words are kept
+ * while the tool is asked about the store.
+ */
+static void input_under_way(struct kvmi_fixture *f, struct kvmi_event *ev)
 {
 	u32 count;
 
@@ -147,14 +150,14 @@ static void input_under_way(struct kvmi_fixture *f)
 	restrict_page(f, PAGE, R | X);
 	give(f, 0, count);
 	TEST_ASSERT_EQ(count, WORDS);
+	expect(f, ev, PAGE + 64, W, PAGE + 64);
 }
 
 KVMI_TEST(kvmi_page_device, string_input_under_way)
 {
 	struct kvmi_event ev;
 
-	input_under_way(f);
-	expect(f, &ev, PAGE + 64, W, PAGE + 64);
+	input_under_way(f, &ev);
 	TEST_ASSERT(untouched(f), "It is stored already");
 	/* In the middle of it there is no leaving. */
 	kvmi_kick(&f->runner);
@@ -177,8 +180,7 @@ KVMI_TEST(kvmi_page_device, string_input_tool_dies)
 {
 	struct kvmi_event ev;
 
-	input_under_way(f);
-	expect(f, &ev, PAGE + 64, W, PAGE + 64);
+	input_under_way(f, &ev);
 	kvmi_close(&f->kvmi);
 	input_survives(f);
 }
@@ -188,8 +190,7 @@ KVMI_TEST(kvmi_page_device, string_input_refused)
 {
 	struct kvmi_event ev;
 
-	input_under_way(f);
-	expect(f, &ev, PAGE + 64, W, PAGE + 64);
+	input_under_way(f, &ev);
 	kvmi_reply(&f->kvmi, &ev, 77);
 	kvmi_expect_closed(&f->kvmi);
 	input_survives(f);
@@ -200,8 +201,7 @@ KVMI_TEST(kvmi_page_device, string_input_crashed)
 {
 	struct kvmi_event ev;
 
-	input_under_way(f);
-	expect(f, &ev, PAGE + 64, W, PAGE + 64);
+	input_under_way(f, &ev);
 	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CRASH);
 	kvmi_join(&f->runner);
 	TEST_ASSERT_EQ(f->runner.exit_reason, KVM_EXIT_SHUTDOWN);

@@ -73,6 +73,15 @@ static void recv_inside(struct kvmi_fixture *f, struct kvmi_event *ev, u16 event
 		    "RIP %#llx", ev->vcpu.arch.regs.rip);
 }
 
+/* The handler ends, and the guest goes on. */
+static void finish(struct kvmi_fixture *f)
+{
+	kvmi_wait_until(handled(f) == 1);
+	kvmi_wait_progress(f->vm, 0);
+	kvmi_expect_quiet(&f->kvmi);
+	kvmi_stop(&f->runner);
+}
+
 /* Neither the entry nor RSM is an event: of each SMI the handler's own comes. */
 KVMI_TEST(kvmi_smm, entry_and_return)
 {
@@ -131,10 +140,7 @@ KVMI_TEST(kvmi_smm, events_inside)
 	TEST_ASSERT_EQ(handled(f), 0);
 	kvmi_continue(&f->kvmi, &ev);
 
-	kvmi_wait_until(handled(f) == 1);
-	kvmi_wait_progress(f->vm, 0);
-	kvmi_expect_quiet(&f->kvmi);
-	kvmi_stop(&f->runner);
+	finish(f);
 	TEST_ASSERT_EQ(vcpu_get_msr(f->vcpu, MSR_LSTAR), 2 * NEW_LSTAR);
 }
 
@@ -152,10 +158,7 @@ KVMI_TEST(kvmi_smm, signal)
 	kvmi_expect_quiet(&f->kvmi);
 	TEST_ASSERT_EQ(handled(f), 0);
 	kvmi_continue(&f->kvmi, &ev);
-	kvmi_wait_until(handled(f) == 1);
-	kvmi_wait_progress(f->vm, 0);
-	kvmi_expect_quiet(&f->kvmi);
-	kvmi_stop(&f->runner);
+	finish(f);
 }
 
 KVMI_TEST(kvmi_smm, tool_dies)

@@ -108,18 +108,6 @@ fn event(kernel: &mut Fake, seq: u32, id: u32, data: &[u8], attempt: &Attempt) {
     kernel.send(wire::KVMI_VCPU_EVENT as u16, seq, &payload);
 }
 
-/// Obeys until an event was answered; the action.
-fn obey(kernel: &mut Fake, vm: &mut Vm) -> Option<u8> {
-    while let Some(message) = kernel.try_message() {
-        if u32::from(message.id) == wire::KVMI_VCPU_EVENT {
-            return Some(message.payload[8]);
-        }
-        let answer = vm.answer(&message);
-        kernel.reply(&message, answer);
-    }
-    None
-}
-
 /// What came of an attempt.
 struct Outcome {
     /// The answer to the PF event.
@@ -149,7 +137,7 @@ fn attempt(action: Action, allow_own: bool, attempt: Attempt) -> Outcome {
             kernel.reply(&message, answer);
         }
         event(kernel, 1, wire::KVMI_VCPU_EVENT_PF, &data, &attempt);
-        let answer = obey(kernel, &mut vm).expect("an answer");
+        let answer = vm.obey(kernel).expect("an answer");
         if vm.commands.contains(&ControlSinglestep::ID) {
             event(
                 kernel,
@@ -158,12 +146,12 @@ fn attempt(action: Action, allow_own: bool, attempt: Attempt) -> Outcome {
                 &[0; 8],
                 &attempt,
             );
-            obey(kernel, &mut vm).expect("an answer to the step");
+            vm.obey(kernel).expect("an answer to the step");
         }
         if u32::from(answer) != wire::KVMI_EVENT_ACTION_CRASH {
             kernel.send(0, 9, &[0; 8]);
         }
-        while obey(kernel, &mut vm).is_some() {}
+        while vm.obey(kernel).is_some() {}
         (answer, vm)
     });
     let mut output = Output::new(true);

@@ -38,18 +38,6 @@ fn event(kernel: &mut Fake, seq: u32, id: u16, data: &[u8]) {
     kernel.send(wire::KVMI_VCPU_EVENT as u16, seq, &payload);
 }
 
-/// Obeys until an event was answered; the action.
-fn obey(kernel: &mut Fake, vm: &mut Vm) -> Option<u8> {
-    while let Some(message) = kernel.try_message() {
-        if u32::from(message.id) == wire::KVMI_VCPU_EVENT {
-            return Some(message.payload[8]);
-        }
-        let answer = vm.answer(&message);
-        kernel.reply(&message, answer);
-    }
-    None
-}
-
 fn places() -> Places {
     let (mut session, _kernel) = fake::session(|_| ());
     Places::find(&mut session, &Place::Physical(0x2010), 4, 0, None).unwrap()
@@ -68,7 +56,7 @@ fn watch(
             // The VMM asks to let go.
             kernel.send(0, 99, &[0; 8]);
         }
-        while obey(kernel, &mut vm).is_some() {}
+        while vm.obey(kernel).is_some() {}
         vm
     });
     let mut output = Output::new(true);
@@ -97,10 +85,10 @@ fn a_write_is_followed_by_one_step() {
     let (events, vm) = watch(Access::WRITE, None, |kernel, vm| {
         begin(kernel, vm);
         event(kernel, 1, PF, &pf(0x2010, Access::WRITE));
-        assert_eq!(obey(kernel, vm), Some(0));
+        assert_eq!(vm.obey(kernel), Some(0));
         vm.pages.get_mut(&2).unwrap()[0x10..0x14].copy_from_slice(&STORE[7..]);
         event(kernel, 2, STEP, &[0; 8]);
-        assert_eq!(obey(kernel, vm), Some(0));
+        assert_eq!(vm.obey(kernel), Some(0));
     });
     assert_eq!(events, 1);
     assert_eq!(vm.lifted, [(2, 5)].into());
@@ -123,10 +111,10 @@ fn what_is_beside_the_bytes_or_not_wanted_is_let_through() {
             (0x2014, Access::READ),
         ] {
             event(kernel, 1, PF, &pf(gpa, access));
-            assert_eq!(obey(kernel, vm), Some(0));
+            assert_eq!(vm.obey(kernel), Some(0));
         }
         event(kernel, 1, PF, &pf(0x2013, Access::READ));
-        assert_eq!(obey(kernel, vm), Some(0));
+        assert_eq!(vm.obey(kernel), Some(0));
     });
     assert_eq!(events, 1);
     assert_eq!(vm.lifted, [(2, 0)].into());
@@ -139,7 +127,7 @@ fn so_many_and_no_more() {
         begin(kernel, vm);
         for _ in 0..2 {
             event(kernel, 1, PF, &pf(0x2010, Access::EXECUTE));
-            assert_eq!(obey(kernel, vm), Some(0));
+            assert_eq!(vm.obey(kernel), Some(0));
         }
     });
     assert_eq!(events, 2);
@@ -150,7 +138,7 @@ fn a_write_whose_end_is_not_seen_is_told() {
     let (events, vm) = watch(Access::WRITE, None, |kernel, vm| {
         begin(kernel, vm);
         event(kernel, 1, PF, &pf(0x2010, Access::WRITE));
-        assert_eq!(obey(kernel, vm), Some(0));
+        assert_eq!(vm.obey(kernel), Some(0));
     });
     assert_eq!(events, 1);
     let last = vm.commands.last();
