@@ -145,14 +145,14 @@ void kvmi_grant(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int access)
 	for (i = 0; i < step->nr_grants; i++)
 		if (step->grants[i].gfn == gfn)
 			break;
-	if (i == KVMI_MAX_GRANTS)
-		i = step->next_grant++ % KVMI_MAX_GRANTS;
-	else if (i == step->nr_grants)
-		step->nr_grants++;
-
-	if (step->grants[i].gfn != gfn)
+	if (i == step->nr_grants) {
+		if (i == KVMI_MAX_GRANTS)
+			i = step->next_grant++ % KVMI_MAX_GRANTS;
+		else
+			step->nr_grants++;
+		step->grants[i].gfn = gfn;
 		step->grants[i].access = 0;
-	step->grants[i].gfn = gfn;
+	}
 	step->grants[i].access |= access;
 
 	step->passing = true;
