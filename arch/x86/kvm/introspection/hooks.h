@@ -17,89 +17,8 @@
 
 #include "../../../../virt/kvm/introspection/glue.h"
 
-/* MSRs from 0 on and from 0xc0000000 on that hardware can watch. */
-#define KVMI_MSRS		0x2000
-#define KVMI_HIGH_MSR		0xc0000000
-
-/* Frames that one instruction is let through to. */
-#define KVMI_MAX_GRANTS		32
-
-struct kvmi_grant {
-	gfn_t gfn;
-	u8 access;
-};
-
-/* Stepping.  The vCPU's own as the wishes are; others read "on". */
-struct kvmi_step {
-	/* A tool wants to hear of each instruction. */
-	bool on;
-	/* An instruction is done, and the tool does not know. */
-	bool done;
-	/* The guest is entered with an interrupt, which is no instruction. */
-	bool delivers;
-
-	/* One instruction is let through to what was granted; it is over. */
-	bool passing;
-	bool over;
-	/* Where it executes; 0: it has to wait. */
-	u8 view;
-	u8 nr_grants;
-	u8 next_grant;
-	struct kvmi_grant grants[KVMI_MAX_GRANTS];
-
-	/* SVM: one entry, what it changed, and how it ended. */
-	bool entered;
-	bool armed;
-	bool delivering;
-	bool trapped;
-	/* The guest is at an IRET, here. */
-	bool iret;
-	u64 iret_rip;
-	u64 rflags;
-	u64 efer;
-	u64 dr6;
-	u32 payload;
-	u32 int_ctl;
-	u32 intercepts[6];
-};
-
-/*
- * What is wanted of a vCPU.  Read and written by its own thread, and when it
- * is created and destroyed.
- */
-struct kvmi_wishes {
-	/* Events, by id. */
-	unsigned long events;
-	/* Control registers, by number. */
-	unsigned long crs;
-	/* MSRs: those from 0 on, then those from 0xc0000000 on. */
-	DECLARE_BITMAP(msrs, 2 * KVMI_MSRS);
-
-	/* KVM does what no guest could do again: nothing is asked. */
-	bool mute;
-	/* The tool moved RIP in the event that was just answered. */
-	bool moved;
-	/* The emulator was kept from the registers of a done instruction. */
-	bool emulated;
-	/* KVM_RUN ends with KVM_EXIT_SHUTDOWN. */
-	bool crash;
-	/* No interrupts until an answered event recurs, counted in exits. */
-	bool hold;
-	u64 hold_exits;
-	/* An exception was queued, counted in exits; the tool is not told yet. */
-	bool injected;
-	u64 injected_exits;
-	struct kvmi_step step;
-	/* EPT: the last violation was a read too, and of this address. */
-	bool reads;
-	u64 gva;
-	/* NPT: page tables that this instruction's walks may write. */
-	struct kvmi_walks *walks;
-	/* Hardware is to be programmed when the guest's own guest is left. */
-	bool stale;
-	/* The session that wants this; 0: nothing is wanted. */
-	u64 owner;
-};
+#include "step.h"
+#include "wishes.h"
 
 #ifdef CONFIG_KVM_INTROSPECTION
 
@@ -113,28 +32,14 @@ enum kvmi_verdict __kvmi_cpuid(struct kvm_vcpu *vcpu, u8 insn_len);
 bool __kvmi_owns_breakpoints(struct kvm_vcpu *vcpu);
 enum kvmi_verdict kvmi_pf(struct kvm_vcpu *vcpu, u64 gva, u64 gpa, u8 access,
 			  bool in_place);
-struct kvmi_wishes *kvmi_make_wishes(struct kvm_vcpu *vcpu);
 void kvmi_update_apicv_inhibit(struct kvm *kvm);
 bool kvmi_is_restricted(struct kvm *kvm);
-void kvmi_set_step(struct kvm_vcpu *vcpu, bool on);
 void kvmi_end_pass(struct kvm_vcpu *vcpu);
-void kvmi_free_walks(struct kvmi_wishes *wishes);
-void kvmi_forget_written(struct kvmi_wishes *wishes);
 void __kvmi_park(struct kvm_vcpu *vcpu);
 void __kvmi_destroy_pages(struct kvm *kvm);
 bool __kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva, unsigned int bytes,
 		     u64 access);
-bool __kvmi_is_alive(struct kvm_vcpu *vcpu);
-int kvmi_step_soft_interrupt(struct kvm_vcpu *vcpu);
-bool kvmi_step_at_int3(struct kvm_vcpu *vcpu);
-void __kvmi_entering(struct kvm_vcpu *vcpu);
-bool __kvmi_holds_interrupts(struct kvm_vcpu *vcpu);
-bool __kvmi_holds_nested_events(struct kvm_vcpu *vcpu);
-bool kvmi_step_syscall(struct kvm_vcpu *vcpu);
 bool kvmi_has_error_code(unsigned int vector);
-void kvmi_svm_arm(struct kvm_vcpu *vcpu);
-void kvmi_svm_disarm(struct kvm_vcpu *vcpu);
-int kvmi_svm_handle_exit(struct kvm_vcpu *vcpu);
 void __kvmi_vcpu_destroy(struct kvm_vcpu *vcpu);
 
 /* Is this event intercepted for a tool?  For those who program hardware. */
@@ -149,12 +54,6 @@ static inline bool kvmi_intercepts_cr(struct kvm_vcpu *vcpu, unsigned int cr)
 {
 	return static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi &&
 	       (vcpu->arch.kvmi->crs & BIT(cr));
-}
-
-/* Has a tool wanted anything of this vCPU, now or before? */
-static inline bool kvmi_has_wishes(struct kvm_vcpu *vcpu)
-{
-	return static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi;
 }
 
 /* The MSR of a bit. */
@@ -276,58 +175,6 @@ static inline bool kvmi_owns_breakpoints(struct kvm_vcpu *vcpu)
 	       __kvmi_owns_breakpoints(vcpu);
 }
 
-/* Was the guest left from an entry of one instruction? */
-static inline bool kvmi_was_stepped(struct kvm_vcpu *vcpu)
-{
-	return static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi &&
-	       vcpu->arch.kvmi->step.entered;
-}
-
-/* Are the steps of the vCPU a tool's, and not the VMM's to debug with? */
-static inline bool kvmi_owns_steps(struct kvm_vcpu *vcpu)
-{
-	return static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi &&
-	       vcpu->arch.kvmi->step.on && __kvmi_is_alive(vcpu);
-}
-
-/* Does the tool hear of each instruction?  The guest's own guest is one. */
-static inline bool kvmi_tells_steps(struct kvm_vcpu *vcpu)
-{
-	return vcpu->arch.kvmi->step.on && !is_guest_mode(vcpu);
-}
-
-/* Is one instruction executed at a time, to tell of it or to let it through? */
-static inline bool kvmi_is_stepped(struct kvm_vcpu *vcpu)
-{
-	return static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi &&
-	       (vcpu->arch.kvmi->step.passing || kvmi_tells_steps(vcpu));
-}
-
-/* Did the step of an instruction end in the #DB that it ends in on SVM? */
-static inline bool kvmi_svm_trapped(struct kvm_vcpu *vcpu)
-{
-	return kvmi_was_stepped(vcpu) && vcpu->arch.kvmi->step.trapped;
-}
-
-/* What was let through is over. */
-static inline void kvmi_pass_over(struct kvm_vcpu *vcpu)
-{
-	if (kvmi_is_stepped(vcpu) && vcpu->arch.kvmi->step.passing) {
-		vcpu->arch.kvmi->step.over = true;
-		kvm_make_request(KVM_REQ_INTROSPECTION, vcpu);
-	}
-}
-
-/* An instruction has ended.  Interrupts may be off. */
-static inline void kvmi_insn_done(struct kvm_vcpu *vcpu)
-{
-	if (kvmi_is_stepped(vcpu)) {
-		vcpu->arch.kvmi->step.done = kvmi_tells_steps(vcpu);
-		kvm_make_request(KVM_REQ_INTROSPECTION, vcpu);
-		kvmi_pass_over(vcpu);
-	}
-}
-
 /* The view of guest memory that a vCPU executes in. */
 static inline unsigned int kvmi_view(struct kvm_vcpu *vcpu)
 {
@@ -371,37 +218,6 @@ static inline bool kvmi_take_emulated(struct kvm_vcpu *vcpu)
 	return true;
 }
 
-/* The guest's own guest was left: that was an instruction, too. */
-static inline void kvmi_left_guest(struct kvm_vcpu *vcpu)
-{
-	if (!static_branch_unlikely(&kvmi_in_use.key) || !vcpu->arch.kvmi)
-		return;
-
-	if (vcpu->arch.kvmi->stale)
-		kvm_make_request(KVM_REQ_INTROSPECTION, vcpu);
-	kvmi_insn_done(vcpu);
-}
-
-/* Is one done that must be seen to before the next? */
-static inline bool kvmi_is_done(struct kvm_vcpu *vcpu)
-{
-	return kvmi_is_stepped(vcpu) &&
-	       (vcpu->arch.kvmi->step.done || vcpu->arch.kvmi->step.over);
-}
-
-/* The guest is about to be entered. */
-static inline void kvmi_entering(struct kvm_vcpu *vcpu)
-{
-	if (kvmi_has_wishes(vcpu))
-		__kvmi_entering(vcpu);
-}
-
-/* Was it entered with an interrupt to deliver? */
-static inline bool kvmi_delivers(struct kvm_vcpu *vcpu)
-{
-	return kvmi_is_stepped(vcpu) && vcpu->arch.kvmi->step.delivers;
-}
-
 /* Did the tool move RIP in the event that was just answered?  Asked once. */
 static inline bool kvmi_take_moved(struct kvm_vcpu *vcpu)
 {
@@ -412,18 +228,6 @@ static inline bool kvmi_take_moved(struct kvm_vcpu *vcpu)
 	vcpu->arch.kvmi->moved = false;
 	kvmi_insn_done(vcpu);
 	return true;
-}
-
-/* Are interrupts held back: until an answered event recurs, or for a step? */
-static inline bool kvmi_holds_interrupts(struct kvm_vcpu *vcpu)
-{
-	return kvmi_has_wishes(vcpu) && __kvmi_holds_interrupts(vcpu);
-}
-
-/* The same for what leaves the guest's own guest. */
-static inline bool kvmi_holds_nested_events(struct kvm_vcpu *vcpu)
-{
-	return kvmi_has_wishes(vcpu) && __kvmi_holds_nested_events(vcpu);
 }
 
 /* Does this VM have restrictions, or has it had some? */
@@ -499,23 +303,15 @@ static inline enum kvmi_verdict kvmi_cpuid(struct kvm_vcpu *vcpu, u8 insn_len)
 	return KVMI_PROCEED;
 }
 
-static inline bool kvmi_has_wishes(struct kvm_vcpu *vcpu) { return false; }
 static inline void kvmi_mute(struct kvm_vcpu *vcpu, bool mute) { }
 static inline bool kvmi_owns_breakpoints(struct kvm_vcpu *vcpu) { return false; }
 static inline bool kvmi_take_moved(struct kvm_vcpu *vcpu) { return false; }
 static inline void kvmi_note_emulated(struct kvm_vcpu *vcpu) { }
 static inline bool kvmi_take_emulated(struct kvm_vcpu *vcpu) { return false; }
-static inline bool kvmi_holds_interrupts(struct kvm_vcpu *vcpu) { return false; }
-static inline bool kvmi_owns_steps(struct kvm_vcpu *vcpu) { return false; }
-static inline bool kvmi_is_stepped(struct kvm_vcpu *vcpu) { return false; }
-static inline bool kvmi_svm_trapped(struct kvm_vcpu *vcpu) { return false; }
-static inline bool kvmi_holds_nested_events(struct kvm_vcpu *vcpu) { return false; }
-static inline void kvmi_pass_over(struct kvm_vcpu *vcpu) { }
 static inline unsigned int kvmi_view(struct kvm_vcpu *vcpu) { return 0; }
 static inline void kvmi_park(struct kvm_vcpu *vcpu) { }
 static inline void kvmi_note_access(struct kvm_vcpu *vcpu, bool reads, u64 gva) { }
 static inline void kvmi_destroy_pages(struct kvm *kvm) { }
-
 static inline bool kvmi_has_pages(struct kvm *kvm) { return false; }
 
 static inline bool kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva,
@@ -524,15 +320,6 @@ static inline bool kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva,
 	return true;
 }
 
-static inline bool kvmi_was_stepped(struct kvm_vcpu *vcpu) { return false; }
-static inline void kvmi_left_guest(struct kvm_vcpu *vcpu) { }
-static inline void kvmi_insn_done(struct kvm_vcpu *vcpu) { }
-static inline bool kvmi_is_done(struct kvm_vcpu *vcpu) { return false; }
-static inline void kvmi_entering(struct kvm_vcpu *vcpu) { }
-static inline bool kvmi_delivers(struct kvm_vcpu *vcpu) { return false; }
-static inline void kvmi_svm_arm(struct kvm_vcpu *vcpu) { }
-static inline void kvmi_svm_disarm(struct kvm_vcpu *vcpu) { }
-static inline int kvmi_svm_handle_exit(struct kvm_vcpu *vcpu) { return 1; }
 static inline void kvmi_vcpu_destroy(struct kvm_vcpu *vcpu) { }
 
 #endif /* CONFIG_KVM_INTROSPECTION */
