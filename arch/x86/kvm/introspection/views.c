@@ -146,10 +146,13 @@ void kvmi_grant(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int access)
 		if (step->grants[i].gfn == gfn)
 			break;
 	if (i == step->nr_grants) {
-		if (i == KVMI_MAX_GRANTS)
+		if (i == KVMI_MAX_GRANTS) {
+			/* What is replaced must not stay open in the view. */
+			kvmi_leave_view(vcpu);
 			i = step->next_grant++ % KVMI_MAX_GRANTS;
-		else
+		} else {
 			step->nr_grants++;
+		}
 		step->grants[i].gfn = gfn;
 		step->grants[i].access = 0;
 	}
