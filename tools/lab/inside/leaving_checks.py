@@ -150,6 +150,13 @@ def snapshot(guest):
             guest.await_heartbeats(1, 120, f"after {command}")
             line = guest.hooked(peer).wants_to_know()
             line.must_work()
+        # People's loadvm resets the guest, and that waits for nobody.
+        people.ask("loadvm one")
+        guest.unhooked("reset")
+        while line.read(1):
+            pass
+        guest.await_heartbeats(1, 120, "after people's loadvm")
+        guest.hooked(peer).must_work()
     guest.qmp.ask("blockdev-del", **{"node-name": "snapshots"})
     guest.qmp.ask("blockdev-del", **{"node-name": "file"})
     os.unlink(DISK)
