@@ -37,9 +37,6 @@ static struct {
 	struct soak_vm vm;
 	struct kvmi_runner runners[SOAK_VCPUS];
 	struct kvmi k;
-	/* Where the upper slot is, or 0. */
-	u64 upper;
-
 	/* By area: what is denied now, and what was since all were parked. */
 	u8 denied[ARRAY_SIZE(areas)][SOAK_PAGES], since[ARRAY_SIZE(areas)][SOAK_PAGES];
 
@@ -56,10 +53,7 @@ static struct {
 
 static u64 next_below(u64 *state, u64 limit)
 {
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return (*state >> 8) % limit;
+	return (soak_random(state) >> 8) % limit;
 }
 
 /* What is done depends on the seed alone, and not on what happens meanwhile. */
@@ -82,11 +76,6 @@ static u8 *find_page(u8 (*map)[SOAK_PAGES], u64 gpa)
 		  (unsigned long)gpa);
 }
 
-static bool is_counted(u64 page)
-{
-	return page < SOAK_SHARED && page % SOAK_OWN < SOAK_COUNTED;
-}
-
 static void answer(const struct kvmi_msg *msg)
 {
 	struct kvmi_event ev;
@@ -104,7 +93,7 @@ static void answer(const struct kvmi_msg *msg)
 		if (!next_below(&s.mood, 16)) {
 			action = KVMI_EVENT_ACTION_RETRY;
 			s.retries++;
-		} else if (is_counted(page)) {
+		} else if (soak_is_counted(page)) {
 			s.counted++;
 		}
 	} else {
@@ -172,18 +161,12 @@ do {									\
 
 /* The guest, parked. */
 
-static bool both_parked(u64 turn)
-{
-	return READ_ONCE(s.vm.guest->vcpus[0].parked) == turn &&
-	       READ_ONCE(s.vm.guest->vcpus[1].parked) == turn;
-}
-
 static void park(void)
 {
 	u64 turn = s.vm.guest->park + 1;
 
 	WRITE_ONCE(s.vm.guest->park, turn);
-	answer_until(both_parked(turn) && !s.pauses);
+	answer_until(soak_is_parked(&s.vm, turn) && !s.pauses);
 	if (s.k.fd >= 0)
 		kvmi_expect_quiet(&s.k);
 }
@@ -194,11 +177,6 @@ static void go_on(void)
 	WRITE_ONCE(s.vm.guest->park, s.vm.guest->park + 1);
 }
 
-static u64 counted_writes(void)
-{
-	return s.vm.guest->vcpus[0].counted + s.vm.guest->vcpus[1].counted;
-}
-
 /* All that must be right while nobody writes. */
 static void check_all(void)
 {
@@ -207,7 +185,7 @@ static void check_all(void)
 	park();
 	soak_check_memory(&s.vm);
 	soak_check_log(&s.vm);
-	writes = counted_writes() - s.counted_before;
+	writes = soak_counted(&s.vm) - s.counted_before;
 	if (s.counting)
 		TEST_ASSERT(s.counted == writes, "%lu events of %lu writes",
 			    s.counted, writes);
@@ -226,7 +204,7 @@ static u8 random_access(void)
 
 static void set_access(unsigned int area, u64 first, u64 nr, u8 access)
 {
-	bool there = !area || s.upper == areas[area].gpa;
+	bool there = !area || s.vm.upper == areas[area].gpa;
 	int want = there || access == ALL ? 0 : -KVM_EINVAL;
 	u64 i;
 
@@ -267,37 +245,25 @@ static void release_all(void)
 	set_access(2, 0, SOAK_UPPER, ALL);
 }
 
-static void set_slot(u32 slot, void *memory, u64 gpa, u64 pages, u32 flags)
-{
-	TEST_ASSERT(!__vm_set_user_memory_region(s.vm.vm, slot, flags, gpa,
-						 pages * PAGE_SIZE, memory),
-		    "KVM_SET_USER_MEMORY_REGION: %d", errno);
-}
-
 /* The upper slot goes, comes, or moves. */
 static void change_slot(void)
 {
-	u64 other = s.upper == SOAK_UPPER_GPA ? SOAK_MOVED_GPA : SOAK_UPPER_GPA;
+	u64 other = s.vm.upper == SOAK_UPPER_GPA ? SOAK_MOVED_GPA : SOAK_UPPER_GPA;
 
 	s.slots++;
-	if (s.upper && random_below(2)) {
-		set_slot(SOAK_UPPER_SLOT, s.vm.upper_memory, s.upper, 0, 0);
-		s.upper = 0;
+	if (s.vm.upper && random_below(2)) {
+		soak_move_upper(&s.vm, 0);
 		return;
 	}
-	if (!s.upper)
+	if (!s.vm.upper)
 		other = random_below(2) ? SOAK_UPPER_GPA : SOAK_MOVED_GPA;
-	s.upper = other;
-	set_slot(SOAK_UPPER_SLOT, s.vm.upper_memory, s.upper, SOAK_UPPER, 0);
+	soak_move_upper(&s.vm, other);
 }
 
 static void toggle_log(void)
 {
-	s.vm.logging = !s.vm.logging;
-	s.vm.logged = false;
 	s.toggles++;
-	set_slot(SOAK_SLOT, s.vm.memory, SOAK_GPA, SOAK_PAGES,
-		 s.vm.logging ? KVM_MEM_LOG_DIRTY_PAGES : 0);
+	soak_log(&s.vm, !s.vm.logging);
 }
 
 static void kick(void)
@@ -332,7 +298,7 @@ static void hook(void)
 		set_access(0, cpu * SOAK_OWN, SOAK_COUNTED, R | X);
 	s.counting = true;
 	s.counted = 0;
-	s.counted_before = counted_writes();
+	s.counted_before = soak_counted(&s.vm);
 	s.hooks++;
 	go_on();
 }
@@ -402,7 +368,6 @@ static void create(void)
 	unsigned int i;
 
 	soak_create(&s.vm, s.seed);
-	s.upper = SOAK_UPPER_GPA;
 	for (i = 0; i < SOAK_VCPUS; i++)
 		kvmi_start_with(&s.runners[i], s.vm.vcpus[i], soak_handle_mmio);
 	s.k.fd = -1;

@@ -71,6 +71,15 @@ struct soak {
 
 extern struct soak soak;
 
+/* Marsaglia's xorshift: the next number. */
+static inline u64 soak_random(u64 *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
 /* kvmi_soak.c */
 void soak_guest(u64 me);
 
@@ -81,6 +90,8 @@ struct soak_vm {
 	struct soak *guest;
 	/* What is behind the slots, also while they are gone. */
 	u8 *memory, *upper_memory;
+	/* Where the upper slot is, or 0. */
+	u64 upper;
 	/* Writes to the lower slot are logged; since all were parked once. */
 	bool logging, logged;
 	/* What was logged, and what pages held when that began. */
@@ -92,7 +103,17 @@ struct soak_vm {
 void soak_create(struct soak_vm *s, u64 seed);
 /* What is not in a slot now is done by the VMM: for kvmi_start_with(). */
 bool soak_handle_mmio(struct kvm_vcpu *vcpu);
+/* Have the upper slot at @gpa; at 0 it is gone. */
+void soak_move_upper(struct soak_vm *s, u64 gpa);
+/* Have writes to the lower slot logged, or not. */
+void soak_log(struct soak_vm *s, bool on);
 void soak_read_log(struct soak_vm *s);
+/* Of a page of the lower slot: are accesses to it counted? */
+bool soak_is_counted(u64 page);
+/* What all vCPUs have counted. */
+u64 soak_counted(struct soak_vm *s);
+/* Have all vCPUs told that they wait at this turn? */
+bool soak_is_parked(struct soak_vm *s, u64 turn);
 /* While all vCPUs are parked: what they remember is there, and was logged. */
 void soak_check_memory(struct soak_vm *s);
 void soak_check_log(struct soak_vm *s);

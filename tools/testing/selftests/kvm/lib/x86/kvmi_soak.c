@@ -6,14 +6,6 @@ struct soak soak;
 
 enum { PLAIN, LOCKED, VECTOR, CROSS, CALL, CHECK, REP, SHARED, UPPER, NR_DEEDS };
 
-static u64 random_number(struct soak_vcpu *v)
-{
-	v->random ^= v->random << 13;
-	v->random ^= v->random >> 7;
-	v->random ^= v->random << 17;
-	return v->random;
-}
-
 static volatile u64 *at(u64 page, u64 offset)
 {
 	return (void *)(SOAK_GPA + page * PAGE_SIZE + offset);
@@ -129,7 +121,7 @@ void soak_guest(u64 me)
 
 	for (;;) {
 		park(v);
-		r = random_number(v);
+		r = soak_random(&v->random);
 		deed = r % NR_DEEDS;
 		nr = (r >> 16) % SOAK_OWN;
 		switch (deed) {

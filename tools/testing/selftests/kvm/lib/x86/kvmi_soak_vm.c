@@ -13,6 +13,7 @@ void soak_create(struct soak_vm *s, u64 seed)
 				    SOAK_UPPER_SLOT, SOAK_UPPER, 0);
 	s->memory = addr_gpa2hva(s->vm, SOAK_GPA);
 	s->upper_memory = addr_gpa2hva(s->vm, SOAK_UPPER_GPA);
+	s->upper = SOAK_UPPER_GPA;
 	virt_map(s->vm, SOAK_GPA, SOAK_GPA, SOAK_PAGES);
 	virt_map(s->vm, SOAK_UPPER_GPA, SOAK_UPPER_GPA, SOAK_UPPER);
 	virt_map(s->vm, SOAK_MOVED_GPA, SOAK_MOVED_GPA, SOAK_UPPER);
@@ -23,6 +24,29 @@ void soak_create(struct soak_vm *s, u64 seed)
 		s->guest->vcpus[i].random = seed * 2 + i + 1;
 		vcpu_args_set(s->vcpus[i], 1, i);
 	}
+}
+
+static void set_slot(struct soak_vm *s, u32 slot, void *memory, u64 gpa, u64 pages,
+		     u32 flags)
+{
+	TEST_ASSERT(!__vm_set_user_memory_region(s->vm, slot, flags, gpa,
+						 pages * PAGE_SIZE, memory),
+		    "KVM_SET_USER_MEMORY_REGION: %d", errno);
+}
+
+void soak_move_upper(struct soak_vm *s, u64 gpa)
+{
+	set_slot(s, SOAK_UPPER_SLOT, s->upper_memory, gpa ?: s->upper,
+		 gpa ? SOAK_UPPER : 0, 0);
+	s->upper = gpa;
+}
+
+void soak_log(struct soak_vm *s, bool on)
+{
+	s->logging = on;
+	s->logged = false;
+	set_slot(s, SOAK_SLOT, s->memory, SOAK_GPA, SOAK_PAGES,
+		 on ? KVM_MEM_LOG_DIRTY_PAGES : 0);
 }
 
 /* Where the upper slot is not: the same memory, as a device would be. */
@@ -43,6 +67,22 @@ bool soak_handle_mmio(struct kvm_vcpu *vcpu)
 	else
 		memcpy(run->mmio.data, memory, sizeof(u64));
 	return true;
+}
+
+bool soak_is_counted(u64 page)
+{
+	return page < SOAK_SHARED && page % SOAK_OWN < SOAK_COUNTED;
+}
+
+u64 soak_counted(struct soak_vm *s)
+{
+	return s->guest->vcpus[0].counted + s->guest->vcpus[1].counted;
+}
+
+bool soak_is_parked(struct soak_vm *s, u64 turn)
+{
+	return READ_ONCE(s->guest->vcpus[0].parked) == turn &&
+	       READ_ONCE(s->guest->vcpus[1].parked) == turn;
 }
 
 static u64 word(struct soak_vm *s, u64 page, u64 offset)
