@@ -74,6 +74,7 @@ struct kvm_introspection_feature {
 #define KVMI_VM_CONTROL_CLEANUP		18
 #define KVMI_VM_SET_PAGE_ACCESS		20
 #define KVMI_VM_GET_MAX_GFN		22
+#define KVMI_VM_SET_ON_EXIT		24
 
 #define KVMI_VCPU_EVENT			1
 #define KVMI_VCPU_GET_INFO		3
@@ -113,6 +114,11 @@ struct kvm_introspection_feature {
 #define KVMI_PAGE_ACCESS_W		(1 << 1)
 #define KVMI_PAGE_ACCESS_X		(1 << 2)
 
+/* What becomes of page restrictions when the tool dies. */
+#define KVMI_ON_EXIT_RELEASE		0
+#define KVMI_ON_EXIT_FREEZE		1
+#define KVMI_ON_EXIT_CRASH		2
+
 struct kvmi_msg_hdr {
 	__u16 id;
 	__u16 size;
@@ -132,7 +138,8 @@ struct kvmi_error_code {
 
 struct kvmi_features {
 	__u8 singlestep;
-	__u8 padding[7];
+	__u8 on_exit;
+	__u8 padding[6];
 };
 
 struct kvmi_get_version_reply {
@@ -207,6 +214,11 @@ struct kvmi_vm_set_page_access {
 
 struct kvmi_vm_get_max_gfn_reply {
 	__u64 gfn;
+};
+
+struct kvmi_vm_set_on_exit {
+	__u8 action;
+	__u8 padding[7];
 };
 
 struct kvmi_vcpu_get_info_reply {
