@@ -40,7 +40,7 @@ codes! {
     EPERM = KVMI_EPERM, "the owner of the VM does not allow it";
     ENOENT = KVMI_ENOENT, "there is no such thing in this VM";
     E2BIG = KVMI_E2BIG, "it is too big";
-    EAGAIN = KVMI_EAGAIN, "the vCPU is not ready yet; try again";
+    EAGAIN = KVMI_EAGAIN, "the vCPU, or the page, is not there now; try again";
     ENOMEM = KVMI_ENOMEM, "the host is out of memory";
     EFAULT = KVMI_EFAULT, "an address is not usable";
     EBUSY = KVMI_EBUSY, "something else is under way or owns it";
