@@ -3,8 +3,6 @@
 //! Charging memory to a VM.
 
 use super::glue;
-use core::marker::PhantomData;
-use kernel::types::NotThreadSafe;
 
 /// The memory cgroup of a VM, or none where there is none.
 ///
@@ -15,15 +13,8 @@ pub(crate) struct Memcg(*mut glue::mem_cgroup);
 
 // SAFETY: A reference to a cgroup may be used and put anywhere.
 unsafe impl Send for Memcg {}
-// SAFETY: As above.
+// SAFETY: The reference is only read, and the cgroup has locks of its own.
 unsafe impl Sync for Memcg {}
-
-/// While this lives, accounted allocations of this task are charged to the VM.
-pub(crate) struct Charge<'a> {
-    old: *mut glue::mem_cgroup,
-    _memcg: PhantomData<&'a Memcg>,
-    _task: NotThreadSafe,
-}
 
 impl Memcg {
     /// # Safety
@@ -34,35 +25,30 @@ impl Memcg {
         Self(raw)
     }
 
-    /// Charges what this task allocates to the VM, until the result is dropped.
-    pub(crate) fn charge(&self) -> Charge<'_> {
-        Charge {
-            // SAFETY: By the type invariant, and `Charge` borrows it.
-            old: unsafe { glue::kvmi_memcg_enter(self.0) },
-            _memcg: PhantomData,
-            _task: NotThreadSafe,
-        }
+    /// Calls `f`; what this task allocates in it is charged to the VM.
+    pub(crate) fn charge<R>(&self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: The pointer is valid by the type invariant for as long as `self` is borrowed,
+        // which is until the second call.
+        let old = unsafe { glue::kvmi_memcg_enter(self.0) };
+        let result = f();
+
+        // SAFETY: `old` was active when `f` began; whoever made it so waits for us to return.
+        unsafe { glue::kvmi_memcg_leave(old) };
+        result
     }
 }
 
 impl Clone for Memcg {
     fn clone(&self) -> Self {
-        // SAFETY: By the type invariant.
-        // INVARIANT: The call takes a reference for us.
+        // SAFETY: The pointer is valid by the type invariant.
+        // INVARIANT: The call takes a reference for the new value.
         Self(unsafe { glue::kvmi_memcg_get(self.0) })
     }
 }
 
 impl Drop for Memcg {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant there is a reference to put, and it is put once.
         unsafe { glue::kvmi_memcg_put(self.0) }
-    }
-}
-
-impl Drop for Charge<'_> {
-    fn drop(&mut self) {
-        // SAFETY: What was active before outlives us: guards nest.
-        unsafe { glue::kvmi_memcg_leave(self.old) }
     }
 }

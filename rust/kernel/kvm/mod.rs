@@ -9,7 +9,7 @@ mod vm;
 use super::glue;
 
 pub(crate) use memcg::Memcg;
-pub(crate) use vcpu::{clamp, RunningVcpu, VcpuIndex, XSAVE};
+pub(crate) use vcpu::{clamp, LockedVcpu, RunningVcpu, VcpuIndex, XSAVE};
 pub(crate) use vm::{has_singlestep, GuestPhysical, Hooker, Vm};
 
 /// Counts the hooked VMs: with none, the hook sites are no-ops.

@@ -37,28 +37,22 @@ impl Vm {
         self.0.as_ptr()
     }
 
-    /// The process that created the VM.
-    pub(crate) fn pid(&self) -> i32 {
-        // SAFETY: By the type invariant; so below.
-        unsafe { glue::kvmi_vm_pid(self.as_ptr()) }
-    }
-
     /// How many vCPUs are online; it never falls.
     pub(crate) fn vcpu_count(&self) -> u32 {
-        // SAFETY: See `pid()`.
+        // SAFETY: The VM is valid by the type invariant.
         unsafe { glue::kvmi_vm_vcpu_count(self.as_ptr()) }
     }
 
     /// Are its memory or registers out of the host's sight?
     pub(crate) fn is_protected(&self) -> bool {
-        // SAFETY: See `pid()`.
+        // SAFETY: The VM is valid by the type invariant.
         unsafe { glue::kvmi_vm_is_protected(self.as_ptr()) }
     }
 
     /// Notes what a frame allows; it counts once it is applied.  `EINVAL`: no memory is there, or
     /// nothing can express it; `EOPNOTSUPP`: the hardware cannot; `ENOMEM`.
     pub(crate) fn set_access(&self, gfn: u64, access: u8) -> Result {
-        // SAFETY: See `pid()`.
+        // SAFETY: The VM is valid by the type invariant.
         kernel::error::to_result(unsafe { glue::kvmi_vm_set_access(self.as_ptr(), gfn, access) })
     }
 
@@ -66,112 +60,124 @@ impl Vm {
     pub(crate) fn apply_access(&self, gfns: &[u64]) {
         let nr = u32::try_from(gfns.len()).unwrap_or(0);
 
-        // SAFETY: See `pid()`; the pointer is to that many frames.
+        // SAFETY: The VM is valid by the type invariant; the pointer is to that many frames.
         unsafe { glue::kvmi_vm_apply_access(self.as_ptr(), gfns.as_ptr(), nr) }
     }
 
-    /// Restricts nothing any more.
-    pub(crate) fn lift_access(&self) {
-        // SAFETY: See `pid()`.
-        unsafe { glue::kvmi_vm_lift_access(self.as_ptr()) }
+    /// Restricts nothing any more, whatever a session left.
+    pub(crate) fn release_access(&self) {
+        // SAFETY: The VM is valid by the type invariant.
+        unsafe { glue::kvmi_vm_release_access(self.as_ptr()) }
+    }
+
+    /// Leaves the restrictions of a session that died, or none of them: `KVMI_ON_EXIT_*`.
+    pub(crate) fn leave_access(&self, on_exit: u32) {
+        // SAFETY: The VM is valid by the type invariant.
+        unsafe { glue::kvmi_vm_leave_access(self.as_ptr(), on_exit) }
+    }
+
+    /// Takes over what another session left.
+    pub(crate) fn inherit_access(&self) {
+        // SAFETY: The VM is valid by the type invariant.
+        unsafe { glue::kvmi_vm_inherit_access(self.as_ptr()) }
+    }
+
+    /// Returns whether there are restrictions that a session left.
+    pub(crate) fn is_frozen(&self) -> bool {
+        // SAFETY: The VM is valid by the type invariant.
+        unsafe { glue::kvmi_vm_is_frozen(self.as_ptr()) }
     }
 
     /// The highest guest frame number that a user memory slot backs.
     pub(crate) fn max_gfn(&self) -> Option<u64> {
         let mut gfn = 0;
 
-        // SAFETY: See `pid()`; `gfn` is a valid place.
+        // SAFETY: The VM is valid by the type invariant; `gfn` is a valid place.
         unsafe { glue::kvmi_vm_max_gfn(self.as_ptr(), &mut gfn) }.then_some(gfn)
     }
 
     /// Must a write to its memory come from one of its vCPUs, to be logged?
     pub(crate) fn needs_vcpu_to_write(&self) -> bool {
-        // SAFETY: See `pid()`.
+        // SAFETY: The VM is valid by the type invariant.
         unsafe { glue::kvmi_vm_needs_vcpu_to_write(self.as_ptr()) }
     }
 
-    /// Reads within one page.  `ENOENT`: no memory there; `EAGAIN`: ask again.
-    pub(crate) fn read(&self, gpa: GuestPhysical, buf: &mut [u8]) -> Result {
-        // SAFETY: See `pid()`; `buf` is writable for its length.
+    /// Reads `len` bytes within one page and appends them to `to`, which has room for them.
+    /// `ENOENT`: no memory there; `EAGAIN`: the page is not resident; `ENOMEM`; `EINVAL`: no room.
+    pub(crate) fn read(&self, gpa: GuestPhysical, len: usize, to: &mut KVec<u8>) -> Result {
+        let room = to.spare_capacity_mut().get_mut(..len).ok_or(EINVAL)?;
+
+        // SAFETY: The VM is valid by the type invariant; `room` is writable for its length.
         kernel::error::to_result(unsafe {
-            glue::kvmi_vm_access(
-                self.as_ptr(),
-                gpa.0,
-                buf.as_mut_ptr().cast(),
-                buf.len(),
-                false,
-            )
-        })
+            glue::kvmi_vm_read(self.as_ptr(), gpa.0, room.as_mut_ptr().cast(), room.len())
+        })?;
+        // SAFETY: There is room for so many, and the call has written them all.
+        unsafe { to.inc_len(len) };
+        Ok(())
     }
 
-    /// Writes within one page.  `ENOENT`: no writable memory there; `EAGAIN`: ask again; `EBUSY`:
-    /// the dirty ring of the vCPU has no room.
+    /// Writes within one page.  `ENOENT`: no writable memory there; `EAGAIN`: the page is not
+    /// resident; `EBUSY`: the dirty ring of the vCPU has no room; `ENOMEM`.
     pub(crate) fn write(&self, gpa: GuestPhysical, data: &[u8]) -> Result {
-        // SAFETY: See `pid()`; with `write` set the buffer is only read.
+        // SAFETY: The VM is valid by the type invariant; `data` is readable for its length.
         kernel::error::to_result(unsafe {
-            glue::kvmi_vm_access(
-                self.as_ptr(),
-                gpa.0,
-                data.as_ptr().cast_mut().cast(),
-                data.len(),
-                true,
-            )
+            glue::kvmi_vm_write(self.as_ptr(), gpa.0, data.as_ptr().cast(), data.len())
         })
     }
 
     /// Makes a vCPU look at its queue; with `wait`, returns when it has left the guest.
     pub(crate) fn kick(&self, vcpu: VcpuIndex, wait: bool) {
-        // SAFETY: See `pid()`; an index out of range is ignored.
+        // SAFETY: The VM is valid by the type invariant; an index out of range is ignored.
         unsafe { glue::kvmi_vm_kick(self.as_ptr(), vcpu.0.into(), wait) }
     }
 
     /// Makes every vCPU look whether its session is still there.
     pub(crate) fn kick_all(&self) {
         for index in 0..self.vcpu_count() {
-            // SAFETY: See `pid()`; an index out of range is ignored.
+            // SAFETY: The VM is valid by the type invariant; an index out of range is ignored.
             unsafe { glue::kvmi_vm_kick(self.as_ptr(), index, false) }
         }
     }
 
     /// Tracepoint `kvmi:kvmi_unhook`.
     pub(crate) fn trace_unhook(&self) {
-        // SAFETY: See `pid()`; so below.
+        // SAFETY: The VM is valid by the type invariant.
         unsafe { glue::kvmi_trace_unhook(self.as_ptr()) }
     }
 
     /// Tracepoint `kvmi:kvmi_command`.
     pub(crate) fn trace_command(&self, header: &glue::kvmi_msg_hdr) {
-        // SAFETY: See `trace_unhook()`.
+        // SAFETY: The VM is valid by the type invariant.
         unsafe { glue::kvmi_trace_command(self.as_ptr(), header) }
     }
 
     /// Tracepoint `kvmi:kvmi_reply`.
     pub(crate) fn trace_reply(&self, header: &glue::kvmi_msg_hdr, err: i32) {
-        // SAFETY: See `trace_unhook()`.
+        // SAFETY: The VM is valid by the type invariant.
         unsafe { glue::kvmi_trace_reply(self.as_ptr(), header, err) }
     }
 
     /// Tracepoint `kvmi:kvmi_event`.
     pub(crate) fn trace_event(&self, vcpu: u32, event: u16, seq: u32) {
-        // SAFETY: See `trace_unhook()`.
+        // SAFETY: The VM is valid by the type invariant.
         unsafe { glue::kvmi_trace_event(self.as_ptr(), vcpu, event, seq) }
     }
 
     /// Tracepoint `kvmi:kvmi_event_reply`.
     pub(crate) fn trace_event_reply(&self, vcpu: u32, event: u8, seq: u32, action: u8) {
-        // SAFETY: See `trace_unhook()`.
+        // SAFETY: The VM is valid by the type invariant.
         unsafe { glue::kvmi_trace_event_reply(self.as_ptr(), vcpu, event, seq, action) }
     }
 
     /// Has it an address space still?  A full barrier.
     pub(crate) fn has_mm(&self) -> bool {
-        // SAFETY: See `pid()`.
+        // SAFETY: The VM is valid by the type invariant.
         unsafe { glue::kvmi_vm_has_mm(self.as_ptr()) }
     }
 
     /// The memory cgroup that pays for the VM.
     pub(crate) fn memcg(&self) -> Memcg {
-        // SAFETY: See `pid()`; the call returns a reference.
+        // SAFETY: The VM is valid by the type invariant; the call returns a reference.
         unsafe { Memcg::from_raw(glue::kvmi_vm_memcg(self.as_ptr())) }
     }
 }

@@ -3,121 +3,110 @@
 //! A connected stream socket whose readiness is known without asking.
 //!
 //! Receiving and sending never wait for the peer, and run under the credentials of whoever handed
-//! the socket over.
+//! the socket over.  A connection has two halves, which are values of their own: who has one has
+//! the socket's file, and letting go of both closes it.
 
-use super::{glue, kvm::RunningVcpu, wait};
+use super::{
+    glue,
+    kvm::RunningVcpu,
+    vhost_task::TaskRef,
+    wait::{self, WaitQueue},
+};
 use core::ptr::NonNull;
 use kernel::{ffi::c_void, prelude::*};
 
-use super::wait::WaitQueue;
-
-/// A socket, the flags that its wait queue sets, and those who wait for it.
+/// The flags that the socket's wait queue sets, and those who wait for it.
 ///
 /// # Invariants
 ///
-/// The pointer is to a connection that only this value frees.
+/// The pointer holds a reference.
 pub(crate) struct Connection(NonNull<glue::kvmi_conn>);
 
-// SAFETY: A connection is built for use from several threads; `conn.c` says which calls exclude
-// one another, and those are `&self` methods behind the locks of the channel.
+// SAFETY: `kvmi_conn_*()` that take no half may be called by several tasks at once: they read and
+// write flags, or take the locks of wait queues.
 unsafe impl Send for Connection {}
-// SAFETY: As above.
+// SAFETY: As for `Send`: all methods take `&self` and call such functions.
 unsafe impl Sync for Connection {}
 
+/// The half that receives.
+///
+/// # Invariants
+///
+/// The pointer holds a reference, and the one right to receive.
+pub(crate) struct Receiver(NonNull<glue::kvmi_conn>);
+
+// SAFETY: The right to receive may go from task to task.
+unsafe impl Send for Receiver {}
+
+/// The half that sends.
+///
+/// # Invariants
+///
+/// The pointer holds a reference, and the one right to send.
+pub(crate) struct Sender(NonNull<glue::kvmi_conn>);
+
+// SAFETY: The right to send may go from task to task.
+unsafe impl Send for Sender {}
+
 impl Connection {
-    /// Takes the socket behind a descriptor of the calling process.
+    /// Takes the socket behind a descriptor of the calling process; `task` is woken for what no
+    /// vCPU waits for.
     ///
     /// - `EINVAL`: no socket, not a stream, or not connected.
-    /// - `EOPNOTSUPP`: of a family other than UNIX, VSOCK, INET and INET6.
+    /// - `EOPNOTSUPP`: neither of family UNIX or VSOCK nor plain TCP.
     /// - `EBUSY`: another connection has it.
-    pub(crate) fn open(fd: i32) -> Result<Self> {
+    pub(crate) fn open(fd: i32, task: &TaskRef) -> Result<(Self, Receiver, Sender)> {
         let mut conn = core::ptr::null_mut();
-        // SAFETY: `conn` is a valid place for the result.
-        kernel::error::to_result(unsafe { glue::kvmi_conn_open(fd, &mut conn) })?;
+        // SAFETY: `task` holds a reference, and `conn` is a valid place for the result.
+        kernel::error::to_result(unsafe {
+            glue::kvmi_conn_open(fd, task.as_ptr(), &mut conn)
+        })?;
+        let conn = NonNull::new(conn).ok_or(EINVAL)?;
 
-        // INVARIANT: The connection was made for us.
-        Ok(Self(NonNull::new(conn).ok_or(EINVAL)?))
-    }
-
-    /// Receives what is there: `Ok(0)` is the end of the stream, `EAGAIN` nothing yet.
-    pub(crate) fn recv(&self, buf: &mut [u8]) -> Result<usize> {
-        // SAFETY: `buf` is writable for its length.
-        let r =
-            unsafe { glue::kvmi_conn_recv(self.0.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) };
-        result(r)
-    }
-
-    /// Sends as much as there is room for: `EAGAIN` when there is none.
-    pub(crate) fn send(&self, buf: &[u8]) -> Result<usize> {
-        // SAFETY: `buf` is readable for its length.
-        let r = unsafe { glue::kvmi_conn_send(self.0.as_ptr(), buf.as_ptr().cast(), buf.len()) };
-        result(r)
-    }
-
-    /// Is there room to send now?
-    pub(crate) fn writable(&self) -> bool {
-        // SAFETY: By the type invariant; so below.
-        unsafe { glue::kvmi_conn_writable(self.0.as_ptr()) }
-    }
-
-    /// Is there something to receive now?
-    pub(crate) fn has_data(&self) -> bool {
-        // SAFETY: See `writable()`.
-        unsafe { glue::kvmi_conn_has_data(self.0.as_ptr()) }
-    }
-
-    /// Has the peer closed its end?
-    pub(crate) fn hung_up(&self) -> bool {
-        // SAFETY: See `writable()`.
-        unsafe { glue::kvmi_conn_hung_up(self.0.as_ptr()) }
+        // INVARIANT: The call made the connection with three references and two halves.
+        Ok((Self(conn), Receiver(conn), Sender(conn)))
     }
 
     /// Notes whether there may be something to receive; a full barrier.
     pub(crate) fn set_readable(&self, readable: bool) {
-        // SAFETY: See `writable()`.
+        // SAFETY: The pointer is valid by the type invariant.
         unsafe { glue::kvmi_conn_set_readable(self.0.as_ptr(), readable) }
     }
 
-    /// May there be something to receive?
+    /// Returns whether there may be something to receive.
     pub(crate) fn is_readable(&self) -> bool {
-        // SAFETY: See `writable()`.
+        // SAFETY: The pointer is valid by the type invariant.
         unsafe { glue::kvmi_conn_is_readable(self.0.as_ptr()) }
     }
 
-    /// Has room to send come since this was last asked?
-    pub(crate) fn take_writable(&self) -> bool {
-        // SAFETY: See `writable()`.
-        unsafe { glue::kvmi_conn_take_writable(self.0.as_ptr()) }
+    /// Has the task woken when there is room to send, or no more; a full barrier.
+    pub(crate) fn want_room(&self, want: bool) {
+        // SAFETY: The pointer is valid by the type invariant.
+        unsafe { glue::kvmi_conn_want_room(self.0.as_ptr(), want) }
     }
 
-    /// Wakes one waiting vCPU, or the thread when none waits.
+    /// Wakes one waiting vCPU, or the task when none waits.
     pub(crate) fn wake_reader(&self) {
-        // SAFETY: See `writable()`.
+        // SAFETY: The pointer is valid by the type invariant.
         unsafe { glue::kvmi_conn_wake_reader(self.0.as_ptr()) }
     }
 
-    /// Wakes the thread.
-    pub(crate) fn wake_thread(&self) {
-        // SAFETY: See `writable()`.
-        unsafe { glue::kvmi_conn_wake_thread(self.0.as_ptr()) }
+    /// Wakes the task.
+    pub(crate) fn wake_task(&self) {
+        // SAFETY: The pointer is valid by the type invariant.
+        unsafe { glue::kvmi_conn_wake_task(self.0.as_ptr()) }
     }
 
     /// Wakes everybody.
     pub(crate) fn wake_all(&self) {
-        // SAFETY: See `writable()`.
+        // SAFETY: The pointer is valid by the type invariant.
         unsafe { glue::kvmi_conn_wake_all(self.0.as_ptr()) }
     }
 
-    /// Shuts both directions.
+    /// Shuts both directions, if the socket is still there.
     pub(crate) fn shutdown(&self) {
-        // SAFETY: See `writable()`.
+        // SAFETY: The pointer is valid by the type invariant; the call takes a file of its own.
         unsafe { glue::kvmi_conn_shutdown(self.0.as_ptr()) }
-    }
-
-    /// Lets go of the socket.  Nobody must be receiving or sending: the channel holds its locks.
-    pub(crate) fn drop_file(&self) {
-        // SAFETY: See `writable()`.
-        unsafe { glue::kvmi_conn_drop_file(self.0.as_ptr()) }
     }
 
     /// Sleeps until `ready()`, which must not block.  `EINTR`: a signal came, `in_place` a fatal
@@ -130,7 +119,7 @@ impl Connection {
         mut ready: F,
     ) -> Result {
         // SAFETY: `ready` lives until the call returns and is used by nobody else; the vCPU is
-        // the caller's own, inside `KVM_RUN` with `kvm->srcu` held.
+        // the caller's own, inside `KVM_RUN` with `kvm->srcu` held, by the invariant of its type.
         kernel::error::to_result(unsafe {
             glue::kvmi_conn_wait_vcpu(
                 self.0.as_ptr(),
@@ -142,26 +131,57 @@ impl Connection {
             )
         })
     }
+}
 
-    /// Sleeps until `ready()`, until the thread is asked to end, or for `timeout_ms` (0: for
-    /// ever).
-    pub(crate) fn wait_thread<F: FnMut() -> bool>(&self, mut ready: F, timeout_ms: u32) {
-        // SAFETY: `ready` lives until the call returns and is used by nobody else.
-        unsafe {
-            glue::kvmi_conn_wait_thread(
-                self.0.as_ptr(),
-                Some(wait::call::<F>),
-                (&raw mut ready).cast::<c_void>(),
-                timeout_ms,
-            )
-        }
+impl Receiver {
+    /// Receives what is there: `Ok(0)` is the end of the stream, `EAGAIN` nothing yet.
+    pub(crate) fn recv(&mut self, buf: &mut [u8]) -> Result<usize> {
+        // SAFETY: `buf` is writable for its length, and the half has the file.
+        let r =
+            unsafe { glue::kvmi_conn_recv(self.0.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) };
+        result(r)
+    }
+
+    /// Returns whether there is something to receive now.
+    pub(crate) fn has_data(&mut self) -> bool {
+        // SAFETY: The pointer is valid by the type invariant, and the half has the file.
+        unsafe { glue::kvmi_conn_has_data(self.0.as_ptr()) }
+    }
+}
+
+impl Sender {
+    /// Sends as much as there is room for: `EAGAIN` when there is none.
+    pub(crate) fn send(&mut self, buf: &[u8]) -> Result<usize> {
+        // SAFETY: `buf` is readable for its length, and the half has the file.
+        let r = unsafe { glue::kvmi_conn_send(self.0.as_ptr(), buf.as_ptr().cast(), buf.len()) };
+        result(r)
+    }
+
+    /// Returns whether there is room to send now.
+    pub(crate) fn writable(&mut self) -> bool {
+        // SAFETY: The pointer is valid by the type invariant, and the half has the file.
+        unsafe { glue::kvmi_conn_writable(self.0.as_ptr()) }
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant.
-        unsafe { glue::kvmi_conn_free(self.0.as_ptr()) }
+        // SAFETY: By the type invariant there is a reference to put, and it is put once.
+        unsafe { glue::kvmi_conn_put(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant this is a half, which is put once.
+        unsafe { glue::kvmi_conn_put_half(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant this is a half, which is put once.
+        unsafe { glue::kvmi_conn_put_half(self.0.as_ptr()) }
     }
 }
 

@@ -2,17 +2,23 @@
 
 //! The socket of a session: whole messages in, whole messages out.
 //!
-//! Owns the connection, the bytes that were received and not yet parsed, and the messages that
-//! were not yet sent.  Locks: `inbox` and `outbox`, never both but in [`Channel::close()`], which
-//! takes `inbox` first.  Under them the socket is read and written without waiting for the peer.
+//! Owns the two halves of the connection, the bytes that were received and not yet parsed, and the
+//! messages that were not yet sent.  Locks: `inbox` for the whole of dealing with a message, and
+//! `outbox` inside of it or alone.  Under both the socket is read and written without waiting for
+//! the peer.
 //!
 //! One reader at a time holds the role ([`Channel::try_read()`]); half a message belongs to the
 //! channel, not to the reader.  Whoever gives the role up looks once more whether there is
-//! something to read, and wakes the next.
+//! something to do, and wakes the next.  [`Channel::end()`] takes what is behind the locks away, so
+//! that there is no role and no half any more.
 
 use super::{
     fifo::Fifo,
-    sys::{kvm::RunningVcpu, socket::Connection, wait::WaitQueue},
+    sys::{
+        kvm::RunningVcpu,
+        socket::{Connection, Receiver, Sender},
+        wait::WaitQueue,
+    },
     wire::{self, Failure, Message, Parsed, MAX_MESSAGE},
 };
 use kernel::{
@@ -20,6 +26,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Full, Relaxed},
+        lock::mutex::MutexGuard,
         Mutex,
     },
 };
@@ -27,20 +34,17 @@ use kernel::{
 /// Unsent bytes from which on no further command is read.
 const FULL: usize = 64 * 1024;
 
-/// How often the thread tries to send what no readiness was announced for, in milliseconds.
-const RETRY_MS: u32 = 100;
-
 /// What was received.
 struct Inbox {
+    receiver: Receiver,
     bytes: KVec<u8>,
     start: usize,
     end: usize,
-    /// A message that only the thread can deal with.
-    deferred: Option<Message>,
 }
 
 /// What is to be sent.
 struct Outbox {
+    sender: Sender,
     messages: Fifo<KVec<u8>>,
     /// Bytes of the oldest that are sent already.
     sent: usize,
@@ -57,24 +61,37 @@ pub(crate) struct Channel {
     busy: Atomic<bool>,
     /// Too much is unsent: no more commands.
     full: Atomic<bool>,
-    /// Room has come, or is to be looked for: the thread has not noticed yet.
+    /// Room has come behind `full`, and nobody has noticed yet.
     room: Atomic<bool>,
     /// Something is unsent.
     unsent: Atomic<bool>,
-    /// The next message is for the thread.
-    deferred: Atomic<bool>,
     #[pin]
-    inbox: Mutex<Inbox>,
+    inbox: Mutex<Option<Inbox>>,
     #[pin]
-    outbox: Mutex<Outbox>,
+    outbox: Mutex<Option<Outbox>>,
+}
+
+/// Who has the reader's role.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// The VM's task, which looks by itself at what only it does.
+    Task,
+    /// A vCPU that waits for a reply.
+    Vcpu,
 }
 
 /// The reader's role; dropping it hands it on.
-pub(crate) struct Reader<'a>(&'a Channel);
+pub(crate) struct Reader<'a> {
+    channel: &'a Channel,
+    who: Who,
+    inbox: MutexGuard<'a, Option<Inbox>>,
+}
 
 impl Channel {
-    /// Makes a channel of a connection.
-    pub(crate) fn new(conn: Connection) -> impl PinInit<Self, Error> {
+    /// Makes a channel of a connection and its halves.
+    pub(crate) fn new(
+        (conn, receiver, sender): (Connection, Receiver, Sender),
+    ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             conn,
             dead: Atomic::new(false),
@@ -82,18 +99,18 @@ impl Channel {
             full: Atomic::new(false),
             room: Atomic::new(false),
             unsent: Atomic::new(false),
-            deferred: Atomic::new(false),
-            inbox <- new_mutex!(Inbox {
+            inbox <- new_mutex!(Some(Inbox {
+                receiver,
                 bytes: KVec::from_elem(0, MAX_MESSAGE, GFP_KERNEL_ACCOUNT)?,
                 start: 0,
                 end: 0,
-                deferred: None,
-            }),
-            outbox <- new_mutex!(Outbox {
+            })),
+            outbox <- new_mutex!(Some(Outbox {
+                sender,
                 messages: Fifo::new(),
                 sent: 0,
                 bytes: 0,
-            }),
+            })),
         })
     }
 
@@ -101,7 +118,7 @@ impl Channel {
         self.dead.load(Relaxed)
     }
 
-    /// Is the tool so far behind that it gets no more answers for now?
+    /// Returns whether the tool is so far behind that it gets no more answers for now.
     pub(crate) fn is_full(&self) -> bool {
         self.full.load(Relaxed)
     }
@@ -114,45 +131,60 @@ impl Channel {
         }
     }
 
-    /// Lets go of the socket and of all that was queued.  Only after [`Channel::die()`].
-    pub(crate) fn close(&self) {
+    /// Ends the channel, after [`Channel::die()`]: waits for the message that is being dealt with,
+    /// calls `undo`, and lets go of the socket and of all that was queued.  Only the first call
+    /// does so; the others return when it has.
+    pub(crate) fn end(&self, undo: impl FnOnce()) {
         let mut inbox = self.inbox.lock();
-        let mut outbox = self.outbox.lock();
+        let rest = self.close(&mut inbox, undo);
 
-        self.conn.drop_file();
-        inbox.bytes = KVec::new();
-        inbox.start = 0;
-        inbox.end = 0;
-        inbox.deferred = None;
-        outbox.messages.clear();
-        outbox.bytes = 0;
-        outbox.sent = 0;
+        drop(inbox);
+        drop(rest);
+    }
+
+    fn close(
+        &self,
+        inbox: &mut Option<Inbox>,
+        undo: impl FnOnce(),
+    ) -> Option<(Inbox, Option<Outbox>)> {
+        if inbox.is_some() {
+            undo();
+        }
+        Some((inbox.take()?, self.outbox.lock().take()))
     }
 
     /// Queues a message and sends what can be sent.  `EPIPE`: the session is over.
     pub(crate) fn send(&self, message: KVec<u8>) -> Result {
         let mut outbox = self.outbox.lock();
+        let queue = (*outbox)
+            .as_mut()
+            .filter(|_| !self.is_dead())
+            .ok_or(EPIPE)?;
 
-        if self.is_dead() {
-            return Err(EPIPE);
+        queue.bytes = queue.bytes.saturating_add(message.len());
+        queue.messages.push(message)?;
+        if !self.flush_locked(queue)? {
+            // It tries again in a while, also if no room is announced.
+            self.conn.wake_task();
         }
-        outbox.bytes = outbox.bytes.saturating_add(message.len());
-        outbox.messages.push(message)?;
-        self.flush_locked(&mut outbox)
+        Ok(())
     }
 
-    /// Sends what can be sent.
-    pub(crate) fn flush(&self) -> Result {
-        self.flush_locked(&mut self.outbox.lock())
+    /// Sends what can be sent, and returns whether that was all.
+    pub(crate) fn flush(&self) -> Result<bool> {
+        match (*self.outbox.lock()).as_mut() {
+            Some(queue) => self.flush_locked(queue),
+            None => Ok(true),
+        }
     }
 
-    fn flush_locked(&self, outbox: &mut Outbox) -> Result {
+    fn flush_locked(&self, outbox: &mut Outbox) -> Result<bool> {
         let mut asked = false;
 
         while let Some(message) = outbox.messages.front() {
             let rest = message.get(outbox.sent..).unwrap_or(&[]);
 
-            match self.conn.send(rest) {
+            match outbox.sender.send(rest) {
                 Ok(n) if n == rest.len() => {
                     let whole = message.len();
 
@@ -164,15 +196,11 @@ impl Channel {
                 }
                 Ok(n) => outbox.sent = outbox.sent.saturating_add(n),
                 // Asking also makes the socket tell when there is room again.  Once: a socket may
-                // claim to have room and take nothing, and the thread tries again in a while.
+                // claim to have room and take nothing.
                 Err(e) if e == EAGAIN => {
-                    // Before asking: the thread must see it if room comes meanwhile.
-                    self.unsent.xchg(true, Full);
-                    if asked {
-                        self.look_for_room();
-                        break;
-                    }
-                    if !self.conn.writable() {
+                    // Before asking: the task must hear of it if room comes meanwhile.
+                    self.conn.want_room(true);
+                    if asked || !outbox.sender.writable() {
                         break;
                     }
                     asked = true;
@@ -181,48 +209,59 @@ impl Channel {
             }
         }
 
-        self.unsent.store(outbox.bytes > 0, Relaxed);
-
+        let unsent = outbox.bytes > 0;
         let full = outbox.bytes > FULL;
 
-        // Whoever made the room: the thread revives the vCPUs that left commands in their queues.
-        if self.full.xchg(full, Full) && !full {
-            self.look_for_room();
+        self.unsent.store(unsent, Relaxed);
+        if !unsent {
+            self.conn.want_room(false);
         }
-        Ok(())
+        // Whoever made the room: the task revives the vCPUs that left commands in their queues.
+        if self.full.xchg(full, Full) && !full {
+            self.room.xchg(true, Full);
+            self.conn.wake_task();
+        }
+        Ok(!unsent)
     }
 
-    fn look_for_room(&self) {
-        self.room.xchg(true, Full);
-        self.conn.wake_thread();
-    }
-
-    /// Is there something that a vCPU may read, and is nobody reading?
+    /// Returns whether there is something to read that a vCPU may read, and nobody is reading.
     fn wants_reader(&self) -> bool {
-        self.conn.is_readable()
-            && !self.busy.load(Relaxed)
-            && !self.is_full()
-            && !self.deferred.load(Relaxed)
+        self.conn.is_readable() && !self.busy.load(Relaxed) && !self.is_full()
     }
 
-    /// Takes the reader's role if it is free.
-    pub(crate) fn try_read(&self) -> Option<Reader<'_>> {
-        self.busy
-            .cmpxchg(false, true, Full)
-            .is_ok()
-            .then(|| Reader(self))
+    /// Returns whether there is something that only the task does.
+    fn wants_task(&self) -> bool {
+        self.is_dead() || self.room.load(Relaxed) || self.has_unsent()
     }
 
-    /// Is there something to read for a vCPU that has nothing better to do?
+    /// Takes the reader's role if it is free, and the channel has not ended.
+    pub(crate) fn try_read(&self, who: Who) -> Option<Reader<'_>> {
+        self.busy.cmpxchg(false, true, Full).ok()?;
+
+        let reader = Reader {
+            channel: self,
+            who,
+            inbox: self.inbox.lock(),
+        };
+
+        reader.inbox.is_some().then_some(reader)
+    }
+
+    /// Returns whether there is something to read for a vCPU that has nothing better to do.
     pub(crate) fn readable_by_vcpu(&self) -> bool {
         self.wants_reader()
     }
 
-    /// Wakes somebody if there is something to read and nobody reads.
+    /// Wakes somebody if there is something to do and nobody does it.
     pub(crate) fn hand_on(&self) {
-        if self.deferred.load(Relaxed) {
-            self.conn.wake_thread();
-        } else if self.wants_reader() {
+        if self.wants_task() {
+            self.conn.wake_task();
+        }
+        self.hand_reading_on();
+    }
+
+    fn hand_reading_on(&self) {
+        if self.wants_reader() {
             self.conn.wake_reader();
         }
     }
@@ -241,45 +280,17 @@ impl Channel {
         })
     }
 
-    /// The thread waits until there is something for it to do.
-    pub(crate) fn wait_thread(&self, started: impl Fn() -> bool) {
-        self.conn.wait_thread(
-            || {
-                self.is_dead()
-                    || started()
-                        && (self.wants_reader()
-                            || self.room.load(Relaxed)
-                            || self.deferred.load(Relaxed) && !self.busy.load(Relaxed)
-                            || self.unsent.load(Relaxed) && self.conn.take_writable())
-                // `writable` was taken: the caller flushes.
-            },
-            if self.has_unsent() { RETRY_MS } else { 0 },
-        );
+    /// Has the task look.
+    pub(crate) fn wake_task(&self) {
+        self.conn.wake_task();
     }
 
-    /// The thread sleeps a moment, or until the session dies.
-    pub(crate) fn pause_thread(&self, milliseconds: u32) {
-        self.conn.wait_thread(|| self.is_dead(), milliseconds);
-    }
-
-    /// Has the tool closed its end?  Says nothing of what it sent before.
-    pub(crate) fn is_hung_up(&self) -> bool {
-        let _file_stays = self.outbox.lock();
-
-        self.conn.hung_up()
-    }
-
-    /// Lets the thread look at its state.
-    pub(crate) fn wake_thread(&self) {
-        self.conn.wake_thread();
-    }
-
-    /// Has room come since this was last asked?
+    /// Returns, once, whether room has come since the channel was full.
     pub(crate) fn take_room(&self) -> bool {
         self.room.xchg(false, Full)
     }
 
-    /// Is something unsent?
+    /// Returns whether something is unsent.
     pub(crate) fn has_unsent(&self) -> bool {
         self.unsent.load(Relaxed)
     }
@@ -287,19 +298,12 @@ impl Channel {
 
 impl Reader<'_> {
     /// The next message, if all of it is here.  An error ends the session.
-    pub(crate) fn next(&mut self, thread: bool) -> Result<Option<Message>, Failure> {
-        let channel = self.0;
-        let mut inbox = channel.inbox.lock();
+    pub(crate) fn next(&mut self) -> Result<Option<Message>, Failure> {
+        let channel = self.channel;
+        let inbox = (*self.inbox).as_mut().ok_or(Failure::Protocol)?;
 
         if channel.is_dead() {
             return Err(Failure::Protocol);
-        }
-        if inbox.deferred.is_some() {
-            if !thread {
-                return Ok(None);
-            }
-            channel.deferred.store(false, Relaxed);
-            return Ok(inbox.deferred.take());
         }
         if channel.is_full() {
             return Ok(None);
@@ -316,26 +320,29 @@ impl Reader<'_> {
         }
     }
 
-    /// Leaves a message to the thread: it needs to wait.
-    pub(crate) fn defer(&mut self, message: Message) {
-        let mut inbox = self.0.inbox.lock();
+    /// Ends the channel in the reader's place: see [`Channel::end()`].
+    pub(crate) fn end(mut self, undo: impl FnOnce()) {
+        let rest = self.channel.close(&mut self.inbox, undo);
 
-        inbox.deferred = Some(message);
-        self.0.deferred.store(true, Relaxed);
+        drop(self);
+        drop(rest);
     }
 }
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        let inbox = self.0.inbox.lock();
+        let received = self.inbox.as_ref().map_or(&[][..], Inbox::received);
 
-        if wire::is_ready(inbox.received()) {
-            self.0.conn.set_readable(true);
+        if wire::is_ready(received) {
+            self.channel.conn.set_readable(true);
         }
-        drop(inbox);
         // A full barrier: whoever found the role taken went to sleep before, and is woken.
-        self.0.busy.xchg(false, Full);
-        self.0.hand_on();
+        self.channel.busy.xchg(false, Full);
+        match self.who {
+            _ if self.inbox.is_none() => (),
+            Who::Vcpu => self.channel.hand_on(),
+            Who::Task => self.channel.hand_reading_on(),
+        }
     }
 }
 
@@ -348,7 +355,10 @@ impl Inbox {
     /// Receives more behind what is there.  `false`: nothing came.
     fn fill(&mut self, conn: &Connection) -> Result<bool, Failure> {
         let Self {
-            bytes, start, end, ..
+            receiver,
+            bytes,
+            start,
+            end,
         } = self;
 
         if *start > 0 {
@@ -360,11 +370,11 @@ impl Inbox {
         let room = bytes.get_mut(*end..).unwrap_or(&mut []);
 
         conn.set_readable(false);
-        match conn.recv(room) {
+        match receiver.recv(room) {
             Ok(0) => Err(Failure::Protocol),
             Ok(n) => {
                 *end = end.saturating_add(n);
-                if conn.has_data() {
+                if receiver.has_data() {
                     conn.set_readable(true);
                 }
                 Ok(true)

@@ -3,9 +3,10 @@
  * The connection: a stream socket, taken from a file descriptor and given
  * back.  Who waits for it is in wait.c.
  *
- * conn->lock guards the pointer to the file, so that a session can be shut
- * down from anywhere while its thread drops the file.  kvmi_conns_lock guards
- * the list of all connections and is taken alone.
+ * It has two halves, one that receives and one that sends, each in the hands of
+ * one caller at a time.  conn->lock guards the pointer to the file, so that the
+ * socket can be shut down from anywhere while the halves are let go of.
+ * kvmi_conns_lock guards the list of all connections and is taken alone.
  */
 #include <linux/cred.h>
 #include <linux/file.h>
@@ -15,6 +16,7 @@
 #include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/uio.h>
+#include <net/inet_connection_sock.h>
 #include <net/sock.h>
 
 #include "conn.h"
@@ -27,12 +29,16 @@ static int kvmi_conn_check(struct socket *sock)
 	if (sock->type != SOCK_STREAM)
 		return -EINVAL;
 
+	/* Of the others, and of what lies on TCP, it is not known when they are ready. */
 	switch (sock->sk->sk_family) {
 	case AF_UNIX:
 	case AF_VSOCK:
+		break;
 	case AF_INET:
 	case AF_INET6:
-		break;
+		if (sk_is_tcp(sock->sk) && !inet_csk_has_ulp(sock->sk))
+			break;
+		fallthrough;
 	default:
 		return -EOPNOTSUPP;
 	}
@@ -75,12 +81,27 @@ static void kvmi_conn_unregister(struct kvmi_conn *conn)
 	spin_unlock(&kvmi_conns_lock);
 }
 
+static void kvmi_conn_free(struct kvmi_conn *conn)
+{
+	if (conn->cred)
+		put_cred(conn->cred);
+	kvmi_task_put(conn->task);
+	kfree(conn);
+}
+
+void kvmi_conn_put(struct kvmi_conn *conn)
+{
+	if (refcount_dec_and_test(&conn->refs))
+		kvmi_conn_free(conn);
+}
+
 /*
- * Take the socket behind a file descriptor of the caller.  -EINVAL: no
- * socket, not a stream, not connected; -EOPNOTSUPP: a family whose readiness
- * is not known to work; -EBUSY: another session has it; -ENOMEM.
+ * Take the socket behind a file descriptor of the caller, for the caller and for
+ * its two halves.  -EINVAL: no socket, not a stream, not connected; -EOPNOTSUPP:
+ * a kind whose readiness is not known to work; -EBUSY: another session has it;
+ * -ENOMEM.
  */
-int kvmi_conn_open(int fd, struct kvmi_conn **out)
+int kvmi_conn_open(int fd, struct kvmi_task *task, struct kvmi_conn **out)
 {
 	struct kvmi_conn *conn;
 	int r;
@@ -89,8 +110,12 @@ int kvmi_conn_open(int fd, struct kvmi_conn **out)
 	if (!conn)
 		return -ENOMEM;
 
+	refcount_set(&conn->refs, 3);
+	refcount_set(&conn->halves, 2);
 	INIT_LIST_HEAD(&conn->list);
 	spin_lock_init(&conn->lock);
+	kvmi_task_get(task);
+	conn->task = task;
 	kvmi_conn_init_wait(conn);
 
 	r = -EINVAL;
@@ -124,8 +149,9 @@ int kvmi_conn_open(int fd, struct kvmi_conn **out)
 
 	r = kvmi_conn_watch(conn);
 	if (r) {
-		kvmi_conn_free(conn);
-		return r;
+		kvmi_conn_unwatch(conn);
+		kvmi_conn_unregister(conn);
+		goto put_file;
 	}
 
 	*out = conn;
@@ -134,12 +160,11 @@ int kvmi_conn_open(int fd, struct kvmi_conn **out)
 put_file:
 	fput(conn->file);
 free:
-	kfree(conn);
+	kvmi_conn_free(conn);
 	return r;
 }
 
-/* Let go of the socket.  Nobody receives or sends at the same time. */
-void kvmi_conn_drop_file(struct kvmi_conn *conn)
+static void kvmi_conn_drop_file(struct kvmi_conn *conn)
 {
 	struct file *file;
 
@@ -148,20 +173,17 @@ void kvmi_conn_drop_file(struct kvmi_conn *conn)
 	conn->file = NULL;
 	spin_unlock(&conn->lock);
 
-	if (!file)
-		return;
-
 	kvmi_conn_unwatch(conn);
 	kvmi_conn_unregister(conn);
 	fput(file);
 }
 
-void kvmi_conn_free(struct kvmi_conn *conn)
+/* Nobody receives any more, or nobody sends. */
+void kvmi_conn_put_half(struct kvmi_conn *conn)
 {
-	kvmi_conn_drop_file(conn);
-	if (conn->cred)
-		put_cred(conn->cred);
-	kfree(conn);
+	if (refcount_dec_and_test(&conn->halves))
+		kvmi_conn_drop_file(conn);
+	kvmi_conn_put(conn);
 }
 
 /* Shut both directions.  May be called at any time, and more than once. */
@@ -184,7 +206,8 @@ void kvmi_conn_shutdown(struct kvmi_conn *conn)
 
 /*
  * Both directions run under the credentials of whoever handed the socket
- * over: a vCPU thread carries the label of a confined VMM.
+ * over: a vCPU thread carries the label of a confined VMM.  Whoever has a half
+ * has the file.
  */
 long kvmi_conn_recv(struct kvmi_conn *conn, void *buf, size_t len)
 {
@@ -192,9 +215,6 @@ long kvmi_conn_recv(struct kvmi_conn *conn, void *buf, size_t len)
 	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
 	const struct cred *old;
 	long r;
-
-	if (!conn->file)
-		return -EPIPE;
 
 	old = override_creds(conn->cred);
 	r = kernel_recvmsg(conn->sock, &msg, &vec, 1, len, msg.msg_flags);
@@ -209,9 +229,6 @@ long kvmi_conn_send(struct kvmi_conn *conn, const void *buf, size_t len)
 	const struct cred *old;
 	long r;
 
-	if (!conn->file)
-		return -EPIPE;
-
 	old = override_creds(conn->cred);
 	r = kernel_sendmsg(conn->sock, &msg, &vec, 1, len);
 	revert_creds(old);
@@ -221,19 +238,11 @@ long kvmi_conn_send(struct kvmi_conn *conn, const void *buf, size_t len)
 /* Asked after -EAGAIN; the poll also makes TCP announce room again. */
 bool kvmi_conn_writable(struct kvmi_conn *conn)
 {
-	return conn->file && (vfs_poll(conn->file, NULL) & EPOLLOUT);
+	return vfs_poll(conn->file, NULL) & EPOLLOUT;
 }
 
 /* Asked after a short read, which need not have emptied the socket. */
 bool kvmi_conn_has_data(struct kvmi_conn *conn)
 {
-	return conn->file &&
-	       (vfs_poll(conn->file, NULL) & (EPOLLIN | EPOLLHUP | EPOLLERR));
-}
-
-/* Is nobody at the other end any more? */
-bool kvmi_conn_hung_up(struct kvmi_conn *conn)
-{
-	return conn->file &&
-	       (vfs_poll(conn->file, NULL) & (EPOLLHUP | EPOLLERR));
+	return vfs_poll(conn->file, NULL) & (EPOLLIN | EPOLLHUP | EPOLLERR);
 }

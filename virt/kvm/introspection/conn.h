@@ -12,12 +12,16 @@
 #include <linux/list.h>
 #include <linux/net.h>
 #include <linux/poll.h>
+#include <linux/refcount.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 
 #include "glue.h"
 
 struct kvmi_conn {
+	refcount_t refs;
+	/* Who receives, and who sends: the file is let go of with the last of them. */
+	refcount_t halves;
 	struct list_head list;
 	/* Protects file, for those who shut down. */
 	spinlock_t lock;
@@ -33,12 +37,13 @@ struct kvmi_conn {
 
 	/* vCPUs that wait for a reply, woken one at a time. */
 	wait_queue_head_t replies;
-	/* The connection thread. */
-	wait_queue_head_t thread;
+	/* Who reads when no vCPU does, and sends what is left. */
+	struct kvmi_task *task;
 
-	/* There may be something to read; room to send may have come. */
+	/* There may be something to read. */
 	bool readable;
-	bool writable;
+	/* Something is unsent: the task wants to hear of room for it. */
+	bool wants_room;
 };
 
 /* From wait.c, for the life of the socket. */

@@ -29,6 +29,11 @@ module_param_named(introspection, kvmi_param, bool, 0444);
 MODULE_PARM_DESC(introspection,
 		 "Let programs outside a VM introspect it (default: off)");
 
+unsigned int kvmi_max_frames = 1 << 20;
+module_param_named(introspection_max_frames, kvmi_max_frames, uint, 0644);
+MODULE_PARM_DESC(introspection_max_frames,
+		 "How many guest frames a tool may restrict in one VM");
+
 DEFINE_STATIC_KEY_FALSE(kvmi_enabled);
 EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvmi_enabled);
 
@@ -37,14 +42,26 @@ EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvmi_in_use);
 
 int kvmi_init(void)
 {
-	if (kvmi_param)
-		static_branch_enable(&kvmi_enabled);
+	if (!kvmi_param)
+		return 0;
+
+	kvmi_wq = alloc_workqueue("kvmi", WQ_UNBOUND, 0);
+	if (!kvmi_wq)
+		return -ENOMEM;
+
+	static_branch_enable(&kvmi_enabled);
 	return 0;
 }
 
 void kvmi_exit(void)
 {
 	static_key_deferred_flush(&kvmi_in_use);
+	if (!kvmi_wq)
+		return;
+
+	/* What RCU has yet to hand over, then all of it. */
+	rcu_barrier();
+	destroy_workqueue(kvmi_wq);
 }
 
 void kvmi_in_use_inc(void)
@@ -179,13 +196,13 @@ long __kvmi_vm_ioctl(struct file *filp, unsigned int ioctl, unsigned long arg)
 
 void __kvmi_show_fdinfo(struct seq_file *m, struct kvm *kvm)
 {
-	static const char * const names[] = { "none", "active", "dead" };
+	static const char * const names[] = { "none", "active", "dead", "frozen" };
 	struct pid_namespace *ns = proc_pid_ns(file_inode(m->file)->i_sb);
 	struct kvmi_status status = {};
 
 	kvmi_rs_status(kvm, &status);
 	seq_printf(m, "kvmi:\t%s\n", names[status.state]);
-	if (status.state == KVMI_STATE_NONE)
+	if (!status.hooker.pid)
 		return;
 
 	seq_printf(m, "kvmi-hooker-pid:\t%d\n",
@@ -238,11 +255,6 @@ void kvmi_vm_set_private(struct kvm *kvm, void *private)
 void *kvmi_vm_private(struct kvm *kvm)
 {
 	return kvm->kvmi;
-}
-
-int kvmi_vm_pid(struct kvm *kvm)
-{
-	return kvm->userspace_pid;
 }
 
 __u32 kvmi_vm_vcpu_count(struct kvm *kvm)

@@ -17,9 +17,15 @@ struct kvm;
 struct kvm_vcpu;
 struct mem_cgroup;
 struct pid;
-struct task_struct;
 struct wait_queue_head;
+struct workqueue_struct;
 struct kvmi_conn;
+struct kvmi_task;
+
+/* Where what may take time, or wait, is done after all else: nobody waits for it. */
+extern struct workqueue_struct *kvmi_wq;
+/* How many frames of a VM may be restricted (module parameter). */
+extern unsigned int kvmi_max_frames;
 
 /* Who handed the socket over, and to which VM. */
 struct kvmi_hooker {
@@ -40,6 +46,8 @@ enum kvmi_state {
 	KVMI_STATE_NONE,
 	KVMI_STATE_ACTIVE,
 	KVMI_STATE_DEAD,
+	/* No tool is there, and what one restricted still is. */
+	KVMI_STATE_FROZEN,
 };
 
 /*
@@ -48,20 +56,19 @@ enum kvmi_state {
  * A connection is a stream socket with one wait-queue entry on it.  Nothing
  * here sleeps for the peer.
  */
-int kvmi_conn_open(int fd, struct kvmi_conn **conn);
-void kvmi_conn_free(struct kvmi_conn *conn);
+int kvmi_conn_open(int fd, struct kvmi_task *task, struct kvmi_conn **conn);
+void kvmi_conn_put_half(struct kvmi_conn *conn);
+void kvmi_conn_put(struct kvmi_conn *conn);
 void kvmi_conn_shutdown(struct kvmi_conn *conn);
-void kvmi_conn_drop_file(struct kvmi_conn *conn);
 long kvmi_conn_recv(struct kvmi_conn *conn, void *buf, size_t len);
 long kvmi_conn_send(struct kvmi_conn *conn, const void *buf, size_t len);
 bool kvmi_conn_writable(struct kvmi_conn *conn);
 bool kvmi_conn_has_data(struct kvmi_conn *conn);
-bool kvmi_conn_hung_up(struct kvmi_conn *conn);
 void kvmi_conn_set_readable(struct kvmi_conn *conn, bool readable);
 bool kvmi_conn_is_readable(struct kvmi_conn *conn);
-bool kvmi_conn_take_writable(struct kvmi_conn *conn);
+void kvmi_conn_want_room(struct kvmi_conn *conn, bool want);
 void kvmi_conn_wake_reader(struct kvmi_conn *conn);
-void kvmi_conn_wake_thread(struct kvmi_conn *conn);
+void kvmi_conn_wake_task(struct kvmi_conn *conn);
 void kvmi_conn_wake_all(struct kvmi_conn *conn);
 
 /* Waiting (wait.c).  ready() is called in a sleeping state: it must not block. */
@@ -72,15 +79,26 @@ int kvmi_conn_wait_vcpu(struct kvmi_conn *conn, struct kvm_vcpu *vcpu,
 			struct wait_queue_head *own, bool in_place,
 			bool (*ready)(void *data), void *data);
 bool kvmi_wait_is_cut(bool in_place);
-void kvmi_conn_wait_thread(struct kvmi_conn *conn,
-			   bool (*ready)(void *data), void *data,
-			   unsigned int timeout_ms);
 
-/* The connection thread (wait.c). */
-struct task_struct *kvmi_thread_start(int (*fn)(void *data), void *data,
-				      int vm_pid);
-void kvmi_thread_stop(struct task_struct *thread);
-bool kvmi_thread_should_stop(void);
+/*
+ * The task of a VM: a thread of its VMM (task.c).  turn() runs in it and does
+ * one portion; it never waits.  killed() is called, from a work item, when a
+ * signal has ended the task; released() when nothing calls the others any more.
+ */
+struct kvmi_task_ops {
+	/* 0: nothing is left to do; 1: more is; else: again in so many milliseconds. */
+	unsigned int (*turn)(void *data);
+	void (*killed)(void *data);
+	void (*released)(void *data);
+};
+
+int kvmi_task_create(const struct kvmi_task_ops *ops, void *data,
+		     struct kvmi_task **task);
+void kvmi_task_wake(struct kvmi_task *task);
+bool kvmi_task_is_alive(struct kvmi_task *task);
+void kvmi_task_end(struct kvmi_task *task);
+void kvmi_task_get(struct kvmi_task *task);
+void kvmi_task_put(struct kvmi_task *task);
 
 /* Speculation, too, keeps an index below its limit. */
 size_t kvmi_index_nospec(size_t index, size_t size);
@@ -88,13 +106,12 @@ size_t kvmi_index_nospec(size_t index, size_t size);
 /* The VM. */
 void kvmi_vm_set_private(struct kvm *kvm, void *private);
 void *kvmi_vm_private(struct kvm *kvm);
-int kvmi_vm_pid(struct kvm *kvm);
 __u32 kvmi_vm_vcpu_count(struct kvm *kvm);
 bool kvmi_vm_is_protected(struct kvm *kvm);
 bool kvmi_vm_max_gfn(struct kvm *kvm, __u64 *gfn);
 bool kvmi_vm_needs_vcpu_to_write(struct kvm *kvm);
-int kvmi_vm_access(struct kvm *kvm, __u64 gpa, void *buf, size_t len,
-		   bool write);
+int kvmi_vm_read(struct kvm *kvm, __u64 gpa, void *buf, size_t len);
+int kvmi_vm_write(struct kvm *kvm, __u64 gpa, const void *buf, size_t len);
 void kvmi_vm_kick(struct kvm *kvm, __u32 vcpu, bool wait);
 bool kvmi_vm_has_mm(struct kvm *kvm);
 struct mem_cgroup *kvmi_vm_memcg(struct kvm *kvm);
@@ -171,7 +188,10 @@ int kvmi_vcpu_prepare_pass(struct kvm_vcpu *vcpu);
  */
 int kvmi_vm_set_access(struct kvm *kvm, __u64 gfn, __u8 access);
 void kvmi_vm_apply_access(struct kvm *kvm, const __u64 *gfns, __u32 nr);
-void kvmi_vm_lift_access(struct kvm *kvm);
+void kvmi_vm_release_access(struct kvm *kvm);
+void kvmi_vm_leave_access(struct kvm *kvm, __u32 on_exit);
+void kvmi_vm_inherit_access(struct kvm *kvm);
+bool kvmi_vm_is_frozen(struct kvm *kvm);
 void kvmi_vcpu_release(struct kvm_vcpu *vcpu, bool keep);
 void kvmi_vcpu_adopt(struct kvm_vcpu *vcpu, __u64 owner);
 void kvmi_vcpu_claim(struct kvm_vcpu *vcpu, __u64 owner);
@@ -253,6 +273,7 @@ void kvmi_rs_state_written(struct kvm_vcpu *vcpu);
 /* Events (from events.c); enum kvmi_verdict comes back. */
 bool kvmi_rs_hears(struct kvm_vcpu *vcpu, __u16 event);
 bool kvmi_rs_lives(struct kvm_vcpu *vcpu);
+bool kvmi_rs_end_if_dead(struct kvm_vcpu *vcpu);
 int kvmi_rs_hypercall(struct kvm_vcpu *vcpu);
 int kvmi_rs_breakpoint(struct kvm_vcpu *vcpu, __u8 insn_len);
 int kvmi_rs_cr(struct kvm_vcpu *vcpu, __u8 cr, __u64 old_value, __u64 *value);

@@ -2,7 +2,7 @@
 
 //! What a device manager may ask of a VM: hook, unhook, allow lists, preunhook.
 //!
-//! Locks: `ioctl` serialises the five; `hooked`, a spin lock, says what the VM is and is never held
+//! Locks: `ioctl` serialises the five; `state`, a spin lock, says what the VM is and is never held
 //! for longer than that.
 
 use super::{
@@ -13,8 +13,9 @@ use super::{
     session::Session,
     sys::{
         glue::{self, kvm_introspection_feature, kvm_introspection_hook, kvmi_status},
-        kvm::{Hooker, Memcg, RunningVcpu, Vm},
+        kvm::{in_use, Hooker, LockedVcpu, Memcg, RunningVcpu, Vm},
         socket::Connection,
+        vhost_task::{TaskBody, VhostTask, Work},
     },
 };
 use kernel::{
@@ -34,6 +35,39 @@ enum Slot {
     Hooked(Arc<Session>),
 }
 
+/// What the VM and its task share: the task finds the session here.
+#[pin_data]
+pub(crate) struct Attached {
+    #[pin]
+    state: SpinLock<Slot>,
+}
+
+impl Attached {
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self { state <- new_spinlock!(Slot::Free) })
+    }
+
+    /// The session, dead or alive.
+    fn session(&self) -> Option<Arc<Session>> {
+        match &*self.state.lock() {
+            Slot::Hooked(session) => Some(session.clone()),
+            Slot::Free | Slot::Refused => None,
+        }
+    }
+}
+
+impl TaskBody for Attached {
+    fn turn(&self) -> Work {
+        self.session().map_or(Work::Idle, |session| session.turn())
+    }
+
+    fn killed(&self) {
+        if let Some(session) = self.session() {
+            session.finish();
+        }
+    }
+}
+
 /// What every VM has while introspection is enabled.
 #[pin_data]
 pub(crate) struct Door {
@@ -41,29 +75,35 @@ pub(crate) struct Door {
     memcg: Memcg,
     /// The last session wanted its intercepts to stay.
     keep: Atomic<bool>,
+    attached: Arc<Attached>,
+    task: VhostTask,
     #[pin]
     ioctl: Mutex<()>,
-    #[pin]
-    hooked: SpinLock<Slot>,
 }
 
 impl Door {
-    pub(crate) fn new(vm: Vm) -> impl PinInit<Self> {
-        pin_init!(Self {
-            vm,
-            memcg: vm.memcg(),
-            keep: Atomic::new(false),
-            ioctl <- new_mutex!(()),
-            hooked <- new_spinlock!(Slot::Free),
-        })
+    /// Makes the door of a VM that the calling process creates, and the VM's task.  `ENOMEM`;
+    /// `EAGAIN`: the process may have no more tasks; `ERESTARTNOINTR`: a signal is pending.
+    pub(crate) fn new(vm: Vm) -> Result<Pin<KBox<Self>>> {
+        let attached = Arc::pin_init(Attached::new(), GFP_KERNEL_ACCOUNT)?;
+        let task = VhostTask::create(attached.clone())?;
+
+        KBox::pin_init(
+            pin_init!(Self {
+                vm,
+                memcg: vm.memcg(),
+                keep: Atomic::new(false),
+                attached,
+                task,
+                ioctl <- new_mutex!(()),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
     }
 
     /// The session, dead or alive.
     pub(crate) fn session(&self) -> Option<Arc<Session>> {
-        match &*self.hooked.lock() {
-            Slot::Hooked(session) => Some(session.clone()),
-            Slot::Free | Slot::Refused => None,
-        }
+        self.attached.session()
     }
 
     /// The session, for a caller who may command it: while a foreign one is active the VMM may
@@ -80,56 +120,63 @@ impl Door {
     /// Hooks the VM.
     ///
     /// - `EINVAL`: padding, or no connected stream socket.
-    /// - `EOPNOTSUPP`: a protected VM, or a family of sockets that is not supported.
+    /// - `EOPNOTSUPP`: a protected VM, or a kind of socket that is not supported.
     /// - `EEXIST`: an active session.
     /// - `EBUSY`: the socket carries another session.
-    /// - `EIO`: the VM's address space is gone.
+    /// - `EIO`: the VM's address space is gone, or a signal has ended its task.
     pub(crate) fn hook(&self, hook: &kvm_introspection_hook, foreign: bool) -> Result {
         if hook.padding != 0 {
             return Err(EINVAL);
         }
 
         let _ioctl = self.ioctl.lock();
-        let _charge = self.memcg.charge();
 
-        if self.vm.is_protected() || matches!(&*self.hooked.lock(), Slot::Refused) {
+        if self.vm.is_protected() || matches!(&*self.attached.state.lock(), Slot::Refused) {
             return Err(EOPNOTSUPP);
         }
         if self.session().is_some_and(|session| !session.is_dead()) {
             return Err(EEXIST);
         }
-
-        if !self.vm.has_mm() {
+        if !self.can_serve() {
             return Err(EIO);
         }
+        self.memcg.charge(|| self.attach(hook, foreign))
+    }
 
-        let conn = Connection::open(hook.fd)?;
+    /// Returns whether the VM has its memory and its task still.
+    fn can_serve(&self) -> bool {
+        self.vm.has_mm() && self.task.is_alive()
+    }
+
+    fn attach(&self, hook: &kvm_introspection_hook, foreign: bool) -> Result {
+        let socket = Connection::open(hook.fd, &self.task)?;
         let hooker = Hooker::current(&hook.uuid, foreign);
-        let session = Session::new(self.vm, self.memcg.clone(), conn, hooker)?;
+        let session = Session::new(self.vm, self.memcg.clone(), socket, hooker)?;
 
-        self.bury();
-        glue_in_use(true);
+        self.detach(Session::finish);
+        self.vm.inherit_access();
+        in_use(true);
         if let Err(e) = self.publish(&session) {
-            glue_in_use(false);
-            session.bury();
+            in_use(false);
+            session.finish();
             return Err(e);
         }
         session.hooker.announce(&self.vm);
 
         // A vCPU that came between is picked up here; without memory it answers EAGAIN.
         let _ = session.add_vcpus();
-        session.start();
+        session.channel.wake_task();
 
-        // Whoever ended the address space meanwhile may not have seen the session.
-        if !self.vm.has_mm() {
-            self.bury();
+        // Whoever ended the address space or the task meanwhile may not have seen the session.
+        if !self.can_serve() {
+            self.detach(Session::withdraw);
             return Err(EIO);
         }
         Ok(())
     }
 
     fn publish(&self, session: &Arc<Session>) -> Result {
-        let mut slot = self.hooked.lock();
+        let mut slot = self.attached.state.lock();
 
         if matches!(&*slot, Slot::Refused) {
             return Err(EOPNOTSUPP);
@@ -143,7 +190,9 @@ impl Door {
         let _ioctl = self.ioctl.lock();
 
         self.session_for(foreign)?;
-        self.bury();
+        self.detach(Session::withdraw);
+        // A session that is gone may have left restrictions.
+        self.vm.release_access();
         Ok(())
     }
 
@@ -151,12 +200,12 @@ impl Door {
     pub(crate) fn close(&self) {
         let _ioctl = self.ioctl.lock();
 
-        self.bury();
+        self.detach(Session::withdraw);
     }
 
     /// Takes the session out of the VM and ends it.
-    fn bury(&self) {
-        let mut slot = self.hooked.lock();
+    fn detach(&self, end: impl FnOnce(&Session)) {
+        let mut slot = self.attached.state.lock();
 
         if !matches!(&*slot, Slot::Hooked(_)) {
             return;
@@ -166,9 +215,9 @@ impl Door {
         drop(slot);
         if let Slot::Hooked(session) = old {
             self.keep.store(!session.cleanup.load(Relaxed), Relaxed);
-            session.bury();
+            end(&session);
             self.vm.trace_unhook();
-            glue_in_use(false);
+            in_use(false);
         }
     }
 
@@ -206,14 +255,14 @@ impl Door {
     /// `EBUSY`: it does not read what it is told.
     pub(crate) fn preunhook(&self) -> Result {
         let _ioctl = self.ioctl.lock();
-        let _charge = self.memcg.charge();
+        let session = self.session().ok_or(EFAULT)?;
 
-        event::unhook(&*self.session().ok_or(EFAULT)?)
+        self.memcg.charge(|| event::unhook(&session))
     }
 
     /// Never hook this VM.  `EBUSY`: it is hooked.
     pub(crate) fn refuse(&self) -> Result {
-        let mut slot = self.hooked.lock();
+        let mut slot = self.attached.state.lock();
 
         match &*slot {
             Slot::Hooked(_) => return Err(EBUSY),
@@ -228,10 +277,10 @@ impl Door {
             return;
         };
 
-        status.state = if session.is_dead() {
-            glue::KVMI_STATE_DEAD
-        } else {
-            glue::KVMI_STATE_ACTIVE
+        status.state = match session.is_dead() {
+            true if self.vm.is_frozen() => glue::KVMI_STATE_FROZEN,
+            true => glue::KVMI_STATE_DEAD,
+            false => glue::KVMI_STATE_ACTIVE,
         };
         session.hooker.copy_to(&mut status.hooker);
     }
@@ -267,32 +316,46 @@ impl Door {
         }
     }
 
-    /// Does a living session want to hear of an event?
-    pub(crate) fn hears(&self, here: &RunningVcpu<'_>, event: u16) -> bool {
+    /// Returns whether a living session wants to hear of an event.
+    pub(crate) fn hears(&self, vcpu: &LockedVcpu<'_>, event: u16) -> bool {
         self.session()
             .filter(|session| !session.is_dead())
-            .zip(here.index())
+            .zip(vcpu.index())
             .and_then(|(session, index)| session.vcpu(index))
             .is_some_and(|me| me.events.contains(event))
     }
 
-    /// Is there a session that is not dead?
+    /// Returns whether there is a session that is not dead.
     pub(crate) fn lives(&self) -> bool {
         self.session().is_some_and(|session| !session.is_dead())
     }
 
-    /// The VMM wrote the state of this vCPU.
-    pub(crate) fn state_written(&self, here: &RunningVcpu<'_>) {
+    /// Returns whether there is a session that is not dead; one that is has ended behind this.
+    pub(crate) fn end_if_dead(&self) -> bool {
+        match self.session() {
+            Some(session) if session.is_dead() => {
+                session.finish();
+                false
+            }
+            session => session.is_some(),
+        }
+    }
+
+    /// Ends the session because the VM's address space is going away.
+    pub(crate) fn mm_release(&self) {
         if let Some(session) = self.session() {
-            if let Some(me) = here.index().and_then(|index| session.vcpu(index)) {
+            session.withdraw();
+        }
+    }
+
+    /// The VMM wrote the state of this vCPU.
+    pub(crate) fn state_written(&self, vcpu: &LockedVcpu<'_>) {
+        if let Some(session) = self.session() {
+            if let Some(me) = vcpu.index().and_then(|index| session.vcpu(index)) {
                 me.cancel_event();
             }
         }
     }
-}
-
-fn glue_in_use(more: bool) {
-    super::sys::kvm::in_use(more);
 }
 
 /// The ids that a feature names, and whether they are to be allowed.

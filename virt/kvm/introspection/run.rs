@@ -10,7 +10,7 @@
 use super::{
     command,
     event::{self, Event as _},
-    session::{Runner, Session},
+    session::Session,
     sys::{glue::kvmi_injection, kvm::RunningVcpu, wait},
     vcpu::{Job, Vcpu},
     wire::{Failure, Message},
@@ -140,9 +140,15 @@ impl Session {
     }
 
     fn run_command(&self, message: &Message, me: &Vcpu, here: &RunningVcpu<'_>) {
-        let answer = command::run_on_vcpu(self, message, me, here);
+        let Some(answer) = me.while_it_lasts(|| {
+            let answer = command::run_on_vcpu(self, message, me, here);
 
-        here.claim(self.id);
+            here.claim(self.id);
+            answer
+        }) else {
+            return;
+        };
+
         match answer {
             Ok(payload) => self.answer(message, Ok(payload)),
             Err(Failure::Refused(code)) => self.answer(message, Err(code)),
@@ -153,9 +159,13 @@ impl Session {
     /// Waits out an event between two instructions, and does what the answer says.
     fn settle(&self, me: &Vcpu, here: &RunningVcpu<'_>, patience: Patience) -> Verdict {
         let verdict = match self.await_answer(me, here, patience) {
-            Wait::Answered => me.take_answer().map_or(Verdict::Continue, |answer| {
-                event::conclude(self, &answer, here)
-            }),
+            Wait::Answered => me
+                .while_it_lasts(|| {
+                    me.take_answer()
+                        .map(|answer| event::conclude(self, &answer, here))
+                })
+                .flatten()
+                .unwrap_or(Verdict::Continue),
             Wait::Ended => Verdict::Continue,
             Wait::Interrupted => Verdict::Interrupted,
         };
@@ -221,9 +231,7 @@ impl Session {
                 break Wait::Interrupted;
             }
             if self.channel.readable_by_vcpu() {
-                self.pump(&Runner::Vcpu, || {
-                    me.has_attention() || patience.is_over()
-                });
+                self.pump(|| me.has_attention() || patience.is_over());
                 continue;
             }
 

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One hooked VM: what the session owns, how it is born and how it dies, and what its thread does.
+//! One session of a VM: what it owns, how it begins and how it ends.
 //!
-//! It is born in HOOK, dies when the conversation ends ([`Channel::die()`]: the tool closed the
-//! socket or broke the protocol, the VMM unhooked, the VM or its address space went away), and is
-//! buried by UNHOOK, by a HOOK that replaces it, or with the VM.  Dead or alive, its thread is
-//! stopped before it is dropped.
+//! It begins in HOOK and dies when the conversation ends ([`Session::die()`]: the tool closed the
+//! socket or broke the protocol, the VMM unhooked, the VM or its address space went away).  It has
+//! *ended* when [`Session::finish()`] has returned: then nothing of it changes anything any more.
 //!
-//! Locks: `vcpus`, innermost.  Whoever holds an `Arc<Session>` is the session's thread, a vCPU
-//! thread inside `KVM_RUN`, or inside an ioctl.
+//! Locks: the channel's `inbox` is held for the whole of ending, and by whoever deals with a
+//! message; `vcpus` and the gates of vCPUs inside of it.  Whoever holds an `Arc<Session>` is the
+//! VM's task, a vCPU thread inside `KVM_RUN`, or inside an ioctl.  The VM may be gone when a session
+//! has ended: it is used inside the channel's role, by a vCPU thread, and inside an ioctl only.
 
 use super::{
-    channel::{Channel, Reader},
+    channel::{Channel, Reader, Who},
     command,
     permission::IdSet,
     sys::{
         glue,
-        kthread::{self, KThread, ThreadBody},
         kvm::{clamp, Hooker, Memcg, VcpuIndex, Vm},
-        socket::Connection,
+        socket::{Connection, Receiver, Sender},
+        vhost_task::Work,
     },
     vcpu::Vcpu,
     wire::{self, Failure, Message, Payload},
@@ -32,13 +33,16 @@ use kernel::{
     },
 };
 
-/// How often a page is asked for: after 1, 2, 4, ... 64, 64 ... milliseconds.
-const PAGE_TRIES: u32 = 80;
+/// Messages that the task deals with in one portion.
+const PORTION: usize = 64;
+
+/// How often the task tries to send what no room was announced for, in milliseconds.
+const RETRY_MS: u16 = 100;
 
 /// The id of the session that was made last.
 static LAST_ID: Atomic<u64> = Atomic::new(0);
 
-/// A hooked VM.
+/// A session.
 #[pin_data]
 pub(crate) struct Session {
     pub(crate) vm: Vm,
@@ -51,30 +55,28 @@ pub(crate) struct Session {
     pub(crate) events: IdSet,
     /// Events of the VM that the tool enabled.
     pub(crate) vm_events: IdSet,
-    /// Give intercepts back at the end?
+    /// Whether intercepts are given back at the end.
     pub(crate) cleanup: Atomic<bool>,
+    /// What becomes of restrictions when the session dies: `KVMI_ON_EXIT_*`.
+    pub(crate) on_exit: Atomic<u32>,
+    /// The session is ended on the VMM's side: nothing of it is left, whatever the tool chose.
+    withdrawn: Atomic<bool>,
     memcg: Memcg,
     seq: Atomic<u32>,
-    started: Atomic<bool>,
     #[pin]
     pub(crate) channel: Channel,
     #[pin]
     vcpus: Mutex<KVec<Arc<Vcpu>>>,
-    #[pin]
-    thread: Mutex<Option<KThread<Session>>>,
-}
-
-/// Who runs a command.
-pub(crate) enum Runner {
-    /// The connection thread: it may wait.
-    Thread,
-    /// A vCPU that waits for a reply.
-    Vcpu,
 }
 
 impl Session {
-    /// Makes a session that does nothing until [`Session::start()`].
-    pub(crate) fn new(vm: Vm, memcg: Memcg, conn: Connection, hooker: Hooker) -> Result<Arc<Self>> {
+    /// Makes a session that nobody can find yet.
+    pub(crate) fn new(
+        vm: Vm,
+        memcg: Memcg,
+        socket: (Connection, Receiver, Sender),
+        hooker: Hooker,
+    ) -> Result<Arc<Self>> {
         let session = Arc::pin_init(
             try_pin_init!(Self {
                 vm,
@@ -84,41 +86,33 @@ impl Session {
                 events: IdSet::new(0),
                 vm_events: IdSet::new(0),
                 cleanup: Atomic::new(true),
+                on_exit: Atomic::new(glue::KVMI_ON_EXIT_RELEASE),
+                withdrawn: Atomic::new(false),
                 memcg,
                 seq: Atomic::new(0),
-                started: Atomic::new(false),
-                channel <- Channel::new(conn),
+                channel <- Channel::new(socket),
                 vcpus <- new_mutex!(KVec::new()),
-                thread <- new_mutex!(None),
             }? Error),
             GFP_KERNEL_ACCOUNT,
         )?;
 
         session.add_vcpus()?;
-
-        let thread = KThread::start(session.clone(), vm.pid())?;
-        *session.thread.lock() = Some(thread);
         Ok(session)
-    }
-
-    /// Lets the thread begin: the session can be found now.
-    pub(crate) fn start(&self) {
-        self.started.store(true, Relaxed);
-        self.channel.wake_thread();
     }
 
     /// Makes room for the vCPUs that are online and not known yet.
     pub(crate) fn add_vcpus(&self) -> Result {
-        let _charge = self.memcg.charge();
-        let mut vcpus = self.vcpus.lock();
+        self.memcg.charge(|| {
+            let mut vcpus = self.vcpus.lock();
 
-        while let Ok(index) = u16::try_from(vcpus.len()) {
-            if u32::from(index) >= self.vm.vcpu_count() {
-                break;
+            while let Ok(index) = u16::try_from(vcpus.len()) {
+                if u32::from(index) >= self.vm.vcpu_count() {
+                    break;
+                }
+                vcpus.push(Vcpu::new(VcpuIndex(index))?, GFP_KERNEL_ACCOUNT)?;
             }
-            vcpus.push(Vcpu::new(VcpuIndex(index))?, GFP_KERNEL_ACCOUNT)?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// A vCPU, if it is known yet.
@@ -132,19 +126,40 @@ impl Session {
         self.channel.is_dead()
     }
 
-    /// Ends the conversation; may be called from anywhere.
+    /// Ends the conversation; may be called from anywhere.  The session is ended by whoever deals
+    /// with messages next.
     pub(crate) fn die(&self) {
         self.channel.die();
-        self.vm.kick_all();
     }
 
-    /// Ends the session for good.  Called once, without locks, by whoever took it from its VM.
-    pub(crate) fn bury(&self) {
+    /// Ends the session.  When this returns nothing of it changes anything any more, whoever has
+    /// ended it.  It waits for the message that is being dealt with, and for what each vCPU is doing
+    /// for the tool, none of which waits for anybody.
+    ///
+    /// Restrictions are left as the tool has chosen.
+    pub(crate) fn finish(&self) {
         self.die();
+        self.channel.end(|| self.undo());
+    }
 
-        let thread = self.thread.lock().take();
-        drop(thread);
-        self.channel.close();
+    /// Ends the session from the VMM's side: its restrictions go, whatever the tool has chosen and
+    /// whoever has ended it before.  The caller keeps the VM.
+    pub(crate) fn withdraw(&self) {
+        self.withdrawn.store(true, Relaxed);
+        self.finish();
+        self.vm.release_access();
+    }
+
+    /// What [`Session::finish()`] undoes: runs once, in the channel's role.
+    fn undo(&self) {
+        if self.withdrawn.load(Relaxed) {
+            self.vm.release_access();
+        } else {
+            self.vm.leave_access(self.on_exit.load(Relaxed));
+        }
+        self.for_each_vcpu(Vcpu::end);
+        // Each gives back what was intercepted for the tool.
+        self.vm.kick_all();
     }
 
     /// The number of the next event, the first being 1.
@@ -165,17 +180,21 @@ impl Session {
 
         self.trace_reply(&to.header, err);
         // A failure has ended the session, which is all there is to do about it.
-        let _ = self.send(wire::reply(&to.header, &answer));
+        let _ = self.send(wire::reply(&to.header, answer));
     }
 
     fn trace_reply(&self, header: &glue::kvmi_msg_hdr, err: i32) {
         self.vm.trace_reply(header, err);
     }
 
-    /// Deals with one message from the tool.
-    fn dispatch(&self, message: Message, runner: &Runner) -> Result<(), (Failure, Message)> {
+    /// Deals with the next message from the tool.  `false`: there is none.
+    fn serve(&self, reader: &mut Reader<'_>) -> Result<bool, Failure> {
+        let Some(message) = reader.next()? else {
+            return Ok(false);
+        };
+
         self.vm.trace_command(&message.header);
-        match command::dispatch(self, &message, runner) {
+        match command::dispatch(self, &message) {
             Ok(command::Done::Reply(payload)) => self.answer(&message, Ok(payload)),
             Ok(command::Done::Silent) => (),
             Ok(command::Done::ForVcpu(vcpu)) => match vcpu.push_command(message) {
@@ -183,31 +202,21 @@ impl Session {
                 Err((code, message)) => self.answer(&message, Err(code)),
             },
             Err(Failure::Refused(code)) => self.answer(&message, Err(code)),
-            Err(failure) => return Err((failure, message)),
+            Err(Failure::Protocol) => return Err(Failure::Protocol),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Reads and deals with messages until there are none, or until `enough()`.
-    pub(crate) fn pump(&self, runner: &Runner, enough: impl Fn() -> bool) {
-        let Some(mut reader) = self.channel.try_read() else {
+    pub(crate) fn pump(&self, enough: impl Fn() -> bool) {
+        let Some(mut reader) = self.channel.try_read(Who::Vcpu) else {
             return;
         };
 
         while !enough() {
-            let thread = matches!(runner, Runner::Thread);
-            let message = match reader.next(thread) {
-                Ok(Some(message)) => message,
-                Ok(None) => break,
-                Err(_) => return self.fail(reader),
-            };
-
-            match self.dispatch(message, runner) {
-                Ok(()) => (),
-                Err((Failure::Later, message)) => {
-                    reader.defer(message);
-                    break;
-                }
+            match self.serve(&mut reader) {
+                Ok(true) => (),
+                Ok(false) => break,
                 Err(_) => return self.fail(reader),
             }
         }
@@ -215,7 +224,35 @@ impl Session {
 
     fn fail(&self, reader: Reader<'_>) {
         self.die();
-        drop(reader);
+        reader.end(|| self.undo());
+    }
+
+    /// A portion of the task's work: sends what can be sent, revives those who waited for room,
+    /// and deals with messages that no vCPU reads.  Whoever has the role instead hands it on.
+    pub(crate) fn turn(&self) -> Work {
+        let Some(mut reader) = self.channel.try_read(Who::Task) else {
+            return Work::Idle;
+        };
+
+        if self.is_dead() || self.channel.flush().is_err() {
+            self.fail(reader);
+            return Work::Idle;
+        }
+        if self.channel.take_room() {
+            self.revive_vcpus();
+        }
+        for _ in 0..PORTION {
+            match self.serve(&mut reader) {
+                Ok(true) => (),
+                Ok(false) if self.channel.has_unsent() => return Work::Later(RETRY_MS),
+                Ok(false) => return Work::Idle,
+                Err(_) => {
+                    self.fail(reader);
+                    return Work::Idle;
+                }
+            }
+        }
+        Work::More
     }
 
     /// Room has come: the vCPUs that left commands in their queues take them up again.
@@ -238,64 +275,5 @@ impl Session {
             };
             index = next;
         }
-    }
-
-    /// Sends what can be sent, and revives those who waited for room.
-    fn tend(&self) {
-        if self.channel.has_unsent() && self.channel.flush().is_err() {
-            self.die();
-        }
-        if self.channel.take_room() {
-            self.revive_vcpus();
-        }
-    }
-
-    /// Calls `access` until the page is there.  Only the thread waits, about five seconds and not
-    /// beyond the session: then the tool may ask again (`EAGAIN`).
-    pub(crate) fn reach(
-        &self,
-        runner: &Runner,
-        mut access: impl FnMut() -> Result,
-    ) -> Result<(), Failure> {
-        for tries in 0..PAGE_TRIES {
-            match access() {
-                Ok(()) => return Ok(()),
-                Err(e) if e == EAGAIN => (),
-                Err(e) if e == EBUSY => return Err(wire::Code::EBUSY.into()),
-                Err(_) => return Err(wire::Code::ENOENT.into()),
-            }
-            if let Runner::Vcpu = runner {
-                return Err(Failure::Later);
-            }
-            // What was sent before must not wait for the page, and nobody reads that the tool is
-            // gone.
-            self.tend();
-            if self.is_dead() || self.channel.is_hung_up() || kthread::should_stop() {
-                return Err(Failure::Protocol);
-            }
-            self.channel.pause_thread(1 << tries.min(6));
-        }
-        Err(wire::Code::EAGAIN.into())
-    }
-}
-
-impl ThreadBody for Session {
-    fn run(&self) {
-        let _charge = self.memcg.charge();
-
-        loop {
-            self.channel.wait_thread(|| self.started.load(Relaxed));
-            if kthread::should_stop() || self.is_dead() {
-                break;
-            }
-            self.tend();
-            self.pump(&Runner::Thread, kthread::should_stop);
-        }
-
-        // Death drops the socket and all that was queued at once, without waiting for UNHOOK.
-        self.die();
-        self.channel.close();
-        self.for_each_vcpu(Vcpu::land);
-        self.vm.lift_access();
     }
 }

@@ -3,12 +3,12 @@
 //! The layer under the subsystem: wrappers that the kernel crate lacks, each in the place where
 //! upstream would put it, and the bindings that they wrap.
 
-#[path = "../../../rust/kernel/kthread.rs"]
-pub(crate) mod kthread;
 #[path = "../../../rust/kernel/kvm/mod.rs"]
 pub(crate) mod kvm;
 #[path = "../../../rust/kernel/net/socket.rs"]
 pub(crate) mod socket;
+#[path = "../../../rust/kernel/vhost_task.rs"]
+pub(crate) mod vhost_task;
 #[path = "../../../rust/kernel/sync/wait.rs"]
 pub(crate) mod wait;
 

@@ -5,7 +5,8 @@
 //! Two views: [`Vcpu`] is what everybody may do to it, [`Stopped`] what only its own thread may,
 //! and only while the vCPU waits for the answer to an event.
 //!
-//! Lock: `state`, taken alone and held only for moments; nothing is sent or run under it.
+//! Locks: `gate` while the vCPU's thread does something for the tool; `state` inside of it or alone,
+//! held only for moments.
 
 use super::{
     fifo::Fifo,
@@ -119,6 +120,9 @@ pub(crate) struct Vcpu {
     queue: WaitQueue,
     /// Something changed since the vCPU last looked.
     attention: Atomic<bool>,
+    /// The session goes on; held by the vCPU's thread while it does something for the tool.
+    #[pin]
+    gate: Mutex<bool>,
     #[pin]
     state: Mutex<State>,
 }
@@ -133,6 +137,7 @@ impl Vcpu {
                 events: IdSet::new(0),
                 queue,
                 attention: Atomic::new(false),
+                gate <- new_mutex!(true),
                 state <- new_mutex!(State {
                     commands: Fifo::new(),
                     pauses: Fifo::new(),
@@ -144,6 +149,21 @@ impl Vcpu {
             }),
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    /// Calls `f` if the session goes on, and has its end wait until `f` has returned: `f` waits for
+    /// nobody.  Called by the vCPU's own thread for whatever a tool changes of it.
+    pub(crate) fn while_it_lasts<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        let open = self.gate.lock();
+
+        (*open).then(f)
+    }
+
+    /// The session has ended: nothing is done for the tool any more, and nobody answers.
+    pub(crate) fn end(&self) {
+        *self.gate.lock() = false;
+        self.land();
+        self.attract();
     }
 
     /// Where its thread waits.

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Waiting for the tool: a wait-queue entry on the socket, the two queues of
- * those who wait for it, and the connection thread, which is one of them.
+ * Waiting for the tool: a wait-queue entry on the socket, and the vCPUs that wait
+ * for it.
  *
  * The wait-queue entry works like irqfd's: the socket's own callbacks stay as
  * they are.  What it does runs in atomic context and only sets flags and
  * wakes.  No lock is taken but those of the wait queues.
  */
-#include <linux/kthread.h>
 #include <linux/kvm_host.h>
 #include <linux/poll.h>
 #include <linux/rcuwait.h>
@@ -30,10 +29,10 @@ static int kvmi_conn_ready(wait_queue_entry_t *wait, unsigned int mode,
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		kvmi_conn_set_readable(conn, true);
 
-	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
-		WRITE_ONCE(conn->writable, true);
-		kvmi_conn_wake_thread(conn);
-	}
+	/* A peer that reads announces room each time: only who has need of it is woken. */
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR) &&
+	    READ_ONCE(conn->wants_room))
+		kvmi_conn_wake_task(conn);
 
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		kvmi_conn_wake_reader(conn);
@@ -58,7 +57,6 @@ static void kvmi_conn_queue(struct file *file, wait_queue_head_t *wqh,
 void kvmi_conn_init_wait(struct kvmi_conn *conn)
 {
 	init_waitqueue_head(&conn->replies);
-	init_waitqueue_head(&conn->thread);
 	init_waitqueue_func_entry(&conn->wait, kvmi_conn_ready);
 	init_poll_funcptr(&conn->pt, kvmi_conn_queue);
 }
@@ -90,27 +88,28 @@ bool kvmi_conn_is_readable(struct kvmi_conn *conn)
 	return READ_ONCE(conn->readable);
 }
 
-bool kvmi_conn_take_writable(struct kvmi_conn *conn)
+/* A full barrier: who has said so looks for room once more. */
+void kvmi_conn_want_room(struct kvmi_conn *conn, bool want)
 {
-	return xchg(&conn->writable, false);
+	smp_store_mb(conn->wants_room, want);
 }
 
-/* A waiting vCPU reads, or the thread when none waits. */
+/* A waiting vCPU reads, or the task when none waits. */
 void kvmi_conn_wake_reader(struct kvmi_conn *conn)
 {
 	if (!__wake_up(&conn->replies, TASK_NORMAL, 1, NULL))
-		wake_up(&conn->thread);
+		kvmi_task_wake(conn->task);
 }
 
-void kvmi_conn_wake_thread(struct kvmi_conn *conn)
+void kvmi_conn_wake_task(struct kvmi_conn *conn)
 {
-	wake_up(&conn->thread);
+	kvmi_task_wake(conn->task);
 }
 
 void kvmi_conn_wake_all(struct kvmi_conn *conn)
 {
 	wake_up_all(&conn->replies);
-	wake_up(&conn->thread);
+	kvmi_task_wake(conn->task);
 }
 
 struct wait_queue_head *kvmi_wait_alloc(void)
@@ -185,47 +184,4 @@ int kvmi_conn_wait_vcpu(struct kvmi_conn *conn, struct kvm_vcpu *vcpu,
 	kvm_vcpu_srcu_read_lock(vcpu);
 
 	return r;
-}
-
-/* The thread's wait; a time-out of 0 means none. */
-void kvmi_conn_wait_thread(struct kvmi_conn *conn,
-			   bool (*ready)(void *data), void *data,
-			   unsigned int timeout_ms)
-{
-	long left = timeout_ms ? msecs_to_jiffies(timeout_ms) :
-				 MAX_SCHEDULE_TIMEOUT;
-	DEFINE_WAIT(entry);
-
-	for (;;) {
-		prepare_to_wait(&conn->thread, &entry, TASK_IDLE);
-		if (kthread_should_stop() || ready(data) || !left)
-			break;
-		left = schedule_timeout(left);
-	}
-	finish_wait(&conn->thread, &entry);
-}
-
-struct task_struct *kvmi_thread_start(int (*fn)(void *data), void *data,
-				      int vm_pid)
-{
-	struct task_struct *thread;
-
-	thread = kthread_create(fn, data, "kvmi/%d", vm_pid);
-	if (IS_ERR(thread))
-		return NULL;
-
-	/* It may end by itself before it is asked to. */
-	get_task_struct(thread);
-	wake_up_process(thread);
-	return thread;
-}
-
-void kvmi_thread_stop(struct task_struct *thread)
-{
-	kthread_stop_put(thread);
-}
-
-bool kvmi_thread_should_stop(void)
-{
-	return kthread_should_stop();
 }

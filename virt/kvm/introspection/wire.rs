@@ -42,6 +42,8 @@ impl Code {
     pub(crate) fn from_errno(error: Error) -> Self {
         match error {
             e if e == EPERM => Self::EPERM,
+            e if e == ENOENT => Self::ENOENT,
+            e if e == EAGAIN => Self::EAGAIN,
             e if e == ENOMEM => Self::ENOMEM,
             e if e == EBUSY => Self::EBUSY,
             e if e == EOPNOTSUPP => Self::EOPNOTSUPP,
@@ -60,8 +62,6 @@ pub(crate) enum Failure {
     Refused(Code),
     /// The tool broke the protocol: the connection closes.
     Protocol,
-    /// It cannot be done here without waiting: the connection thread does it.
-    Later,
 }
 
 impl From<Code> for Failure {
@@ -76,8 +76,45 @@ impl From<AllocError> for Failure {
     }
 }
 
-/// The body of a successful reply, behind the error code.
-pub(crate) type Payload = KVec<u8>;
+/// Bytes of a reply in front of what the command adds.
+const REPLY_HEAD: usize = HEADER + core::mem::size_of::<kvmi_error_code>();
+
+/// The body of a successful reply, in the buffer that is sent: room for what stands in front of it
+/// comes with the first byte.
+pub(crate) struct Payload(KVec<u8>);
+
+impl Payload {
+    /// An empty body.
+    pub(crate) fn new() -> Self {
+        Self(KVec::new())
+    }
+
+    /// An empty body with room for `len` bytes.
+    pub(crate) fn with_capacity(len: usize) -> Result<Self, AllocError> {
+        let mut bytes = KVec::with_capacity(REPLY_HEAD.saturating_add(len), GFP_KERNEL_ACCOUNT)?;
+
+        bytes.extend_from_slice(&[0; REPLY_HEAD], GFP_KERNEL_ACCOUNT)?;
+        Ok(Self(bytes))
+    }
+
+    /// Adds bytes.
+    pub(crate) fn extend_from_slice(&mut self, bytes: &[u8]) -> Result<(), AllocError> {
+        if self.0.is_empty() {
+            *self = Self::with_capacity(bytes.len())?;
+        }
+        self.0.extend_from_slice(bytes, GFP_KERNEL_ACCOUNT)
+    }
+
+    /// Has `fill` append to it.
+    pub(crate) fn fill<E>(&mut self, fill: impl FnOnce(&mut KVec<u8>) -> Result<(), E>) -> Result<(), E> {
+        fill(&mut self.0)
+    }
+
+    /// What was added.
+    pub(crate) fn body_mut(&mut self) -> &mut [u8] {
+        self.0.get_mut(REPLY_HEAD..).unwrap_or(&mut [])
+    }
+}
 
 /// A structure that can be sent and received: its padding can be tested.
 pub(crate) trait Request: FromBytes + IntoBytes + Immutable {
@@ -104,6 +141,7 @@ request! {
     kvmi_vm_write_physical { padding1, padding2 }
     kvmi_vm_pause_vcpu { padding1, padding2 }
     kvmi_vm_control_cleanup { padding }
+    kvmi_vm_set_on_exit { padding }
     kvmi_vm_set_page_access { padding1, padding2 }
     kvmi_page_access_entry { padding }
     kvmi_vcpu_control_events { padding1, padding2 }
@@ -183,9 +221,9 @@ pub(crate) fn request<T: Request>(payload: &[u8]) -> (T, &[u8]) {
 
 /// Makes a reply's body of one structure.
 pub(crate) fn payload<T: IntoBytes + Immutable>(reply: &T) -> Result<Payload, Failure> {
-    let mut payload = Payload::new();
+    let mut payload = Payload::with_capacity(reply.as_bytes().len())?;
 
-    payload.extend_from_slice(reply.as_bytes(), GFP_KERNEL_ACCOUNT)?;
+    payload.extend_from_slice(reply.as_bytes())?;
     Ok(payload)
 }
 
@@ -222,13 +260,32 @@ pub(crate) fn message(id: u16, seq: u32, parts: &[&[u8]]) -> Result<KVec<u8>> {
 /// The reply to a command: an error code, and what follows it on success.
 pub(crate) fn reply(
     to: &kvmi_msg_hdr,
-    answer: &core::result::Result<Payload, Code>,
+    answer: core::result::Result<Payload, Code>,
 ) -> Result<KVec<u8>> {
-    let (err, body): (i32, &[u8]) = match answer {
-        Ok(payload) => (0, payload),
-        Err(code) => (code.value(), &[]),
+    let (err, mut message) = match answer {
+        Ok(Payload(message)) => (0, message),
+        Err(code) => (code.value(), KVec::new()),
     };
-    let code = kvmi_error_code { err, padding: 0 };
 
-    message(to.id, to.seq, &[code.as_bytes(), body])
+    if message.is_empty() {
+        message.extend_from_slice(&[0; REPLY_HEAD], GFP_KERNEL_ACCOUNT)?;
+    }
+
+    let size = message
+        .len()
+        .checked_sub(HEADER)
+        .filter(|size| *size <= MAX_PAYLOAD)
+        .ok_or(EMSGSIZE)?;
+    let header = kvmi_msg_hdr {
+        id: to.id,
+        size: u16::try_from(size)?,
+        seq: to.seq,
+    };
+    let (head, rest) = message.split_at_mut_checked(HEADER).ok_or(EMSGSIZE)?;
+
+    header.write_to(head).map_err(|_| EMSGSIZE)?;
+    kvmi_error_code { err, padding: 0 }
+        .write_to_prefix(rest)
+        .map_err(|_| EMSGSIZE)?;
+    Ok(message)
 }

@@ -12,7 +12,6 @@ use crate::{
     vcpu::Vcpu,
     wire::{flag, payload, Code, Payload},
 };
-use kernel::prelude::*;
 use zerocopy::FromZeros;
 
 /// Watches writes to CR0, CR3 or CR4, or no more.  `EINVAL`: padding, flag, another register;
@@ -119,8 +118,11 @@ impl VcpuCommand for GetXsave {
     type Request = ();
 
     fn run(_: &Call<'_, Self::Request>, _: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
-        let mut reply = Payload::from_elem(0, XSAVE, GFP_KERNEL_ACCOUNT)?;
-        let area = reply.first_chunk_mut().ok_or(Code::EINVAL)?;
+        let mut reply = Payload::with_capacity(XSAVE)?;
+
+        reply.extend_from_slice(&[0; XSAVE])?;
+
+        let area = reply.body_mut().first_chunk_mut().ok_or(Code::EINVAL)?;
 
         here.xsave(area).map_err(Code::from_errno)?;
         Ok(reply)

@@ -5,6 +5,8 @@
  */
 #include <linux/kvm_host.h>
 #include <linux/kvmi_host.h>
+#include <linux/rcupdate.h>
+#include <linux/workqueue.h>
 #include <linux/xarray.h>
 
 #include "x86.h"
@@ -16,14 +18,31 @@
 
 #include "pages.h"
 
+/* What the store says of a frame. */
+static unsigned int kvmi_load_access(struct kvm *kvm, gfn_t gfn)
+{
+	struct kvmi_store *store;
+	void *entry;
+
+	guard(rcu)();
+
+	store = rcu_dereference(kvm->arch.kvmi_pages->store);
+	entry = store ? xa_load(&store->access, gfn) : NULL;
+	return entry ? xa_to_value(entry) : KVMI_ALL_ACCESS;
+}
+
+unsigned int kvmi_store_allows(struct kvm *kvm, gfn_t gfn)
+{
+	return kvmi_has_pages(kvm) ? kvmi_load_access(kvm, gfn) : KVMI_ALL_ACCESS;
+}
+
 unsigned int __kvmi_allowed(struct kvm_vcpu *vcpu, gfn_t gfn, bool granted)
 {
-	void *entry = xa_load(&vcpu->kvm->arch.kvmi_pages->access, gfn);
-	unsigned int allowed = entry ? xa_to_value(entry) : KVMI_ALL_ACCESS;
+	unsigned int allowed = kvmi_load_access(vcpu->kvm, gfn);
 	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
 	unsigned int i;
 
-	if (!entry || !granted || !wishes)
+	if (allowed == KVMI_ALL_ACCESS || !granted || !wishes)
 		return allowed;
 
 	for (i = 0; i < wishes->step.nr_grants; i++)
@@ -36,48 +55,108 @@ unsigned int __kvmi_allowed(struct kvm_vcpu *vcpu, gfn_t gfn, bool granted)
 bool __kvmi_restricts(struct kvm *kvm, gfn_t gfn, u64 nr)
 {
 	unsigned long first = gfn;
+	struct kvmi_store *store;
 
-	return xa_find(&kvm->arch.kvmi_pages->access, &first, gfn + nr - 1,
-		       XA_PRESENT);
+	guard(rcu)();
+
+	store = rcu_dereference(kvm->arch.kvmi_pages->store);
+	return store && xa_find(&store->access, &first, gfn + nr - 1, XA_PRESENT);
+}
+
+/* What some frame denies. */
+static unsigned int kvmi_denied(struct kvm *kvm)
+{
+	struct kvmi_pages *pages = smp_load_acquire(&kvm->arch.kvmi_pages);
+	struct kvmi_store *store;
+
+	if (!pages)
+		return 0;
+
+	guard(rcu)();
+
+	store = rcu_dereference(pages->store);
+	return store ? READ_ONCE(store->denied) : 0;
 }
 
 bool kvmi_is_restricted(struct kvm *kvm)
 {
-	struct kvmi_pages *pages = READ_ONCE(kvm->arch.kvmi_pages);
-
-	return pages && READ_ONCE(pages->denied);
+	return kvmi_denied(kvm);
 }
 
 /* Does no frame deny any of this? */
 static bool kvmi_all_allow(struct kvm *kvm, unsigned int access)
 {
-	return !(READ_ONCE(kvm->arch.kvmi_pages->denied) & access);
+	return !(kvmi_denied(kvm) & access);
 }
 
-/* Make room for a frame that denies so much. */
-static struct kvmi_pages *kvmi_make_pages(struct kvm *kvm, unsigned int denied)
+static struct kvmi_pages *kvmi_make_pages(struct kvm *kvm)
 {
 	struct kvmi_pages *pages = kvm->arch.kvmi_pages;
-	bool first;
 
-	if (!pages) {
-		pages = kzalloc_obj(*pages, GFP_KERNEL_ACCOUNT);
-		if (!pages)
-			return NULL;
+	if (pages)
+		return pages;
 
-		xa_init(&pages->access);
-		init_waitqueue_head(&pages->queue);
-		__set_bit(0, &pages->views_in_use);
-		smp_store_release(&kvm->arch.kvmi_pages, pages);
-	}
-	first = !pages->denied;
-	WRITE_ONCE(pages->denied, pages->denied | denied);
-	if (first) {
-		kvmi_update_apicv_inhibit(kvm);
-		/* Each looks at its role before it enters the guest again. */
-		kvm_make_all_cpus_request(kvm, KVM_REQ_INTROSPECTION);
-	}
+	pages = kzalloc_obj(*pages, GFP_KERNEL_ACCOUNT);
+	if (!pages)
+		return NULL;
+
+	spin_lock_init(&pages->lock);
+	init_waitqueue_head(&pages->queue);
+	__set_bit(0, &pages->views_in_use);
+	smp_store_release(&kvm->arch.kvmi_pages, pages);
 	return pages;
+}
+
+static void kvmi_free_store(struct kvmi_store *store)
+{
+	xa_destroy(&store->access);
+	kfree(store);
+}
+
+static void kvmi_free_store_later(struct work_struct *work)
+{
+	kvmi_free_store(container_of(to_rcu_work(work), struct kvmi_store, free));
+}
+
+/* Called by the one task that changes the store. */
+static struct kvmi_store *kvmi_make_store(struct kvm *kvm)
+{
+	struct kvmi_pages *pages = kvmi_make_pages(kvm);
+	struct kvmi_store *store;
+
+	if (!pages)
+		return NULL;
+
+	store = rcu_dereference_protected(pages->store, true);
+	if (store)
+		return store;
+
+	store = kzalloc_obj(*store, GFP_KERNEL_ACCOUNT);
+	if (!store)
+		return NULL;
+
+	xa_init_flags(&store->access, XA_FLAGS_ACCOUNT);
+	INIT_RCU_WORK(&store->free, kvmi_free_store_later);
+	/* It may outlive its session. */
+	kvmi_in_use_inc();
+
+	guard(spinlock)(&pages->lock);
+	rcu_assign_pointer(pages->store, store);
+	return store;
+}
+
+/* Roots and interrupts of a VM with restrictions are others than those of one without. */
+static void kvmi_restriction_changed(struct kvm *kvm)
+{
+	kvmi_update_apicv_inhibit(kvm);
+	/* Each looks at its role before it enters the guest again. */
+	kvm_make_all_cpus_request(kvm, KVM_REQ_INTROSPECTION);
+}
+
+static void kvmi_count_frames(struct kvm *kvm, struct kvmi_store *store, int more)
+{
+	store->frames += more;
+	WRITE_ONCE(kvm->stat.kvmi_restricted_frames, store->frames);
 }
 
 /*
@@ -93,17 +172,35 @@ static int kvmi_check_access(unsigned int access)
 	return 0;
 }
 
-/* Note what a frame allows; it counts from kvmi_vm_apply_access() on. */
+static void kvmi_set_allowed(struct kvm *kvm, gfn_t gfn)
+{
+	struct kvmi_pages *pages = kvm->arch.kvmi_pages;
+	struct kvmi_store *store;
+
+	if (!pages)
+		return;
+
+	store = rcu_dereference_protected(pages->store, true);
+	if (store && xa_erase(&store->access, gfn))
+		kvmi_count_frames(kvm, store, -1);
+}
+
+/* Memory of a cgroup at its limit is refused: nobody is killed for a restriction. */
+#define KVMI_GFP_STORE	(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
+
+/*
+ * Note what a frame allows; it counts from kvmi_vm_apply_access() on.  Called by
+ * the one task that runs the commands of the VM.
+ */
 int kvmi_vm_set_access(struct kvm *kvm, __u64 gfn, __u8 access)
 {
-	struct kvmi_pages *pages;
+	struct kvmi_store *store;
+	bool first;
 	void *old;
 	int r;
 
 	if (access == KVMI_ALL_ACCESS) {
-		pages = kvm->arch.kvmi_pages;
-		if (pages)
-			xa_erase(&pages->access, gfn);
+		kvmi_set_allowed(kvm, gfn);
 		return 0;
 	}
 
@@ -115,67 +212,123 @@ int kvmi_vm_set_access(struct kvm *kvm, __u64 gfn, __u8 access)
 	if (r)
 		return r;
 
-	pages = kvmi_make_pages(kvm, KVMI_ALL_ACCESS & ~access);
-	if (!pages)
+	store = kvmi_make_store(kvm);
+	if (!store)
+		return -ENOMEM;
+	if (store->frames >= READ_ONCE(kvmi_max_frames) &&
+	    !xa_load(&store->access, gfn))
 		return -ENOMEM;
 
-	old = xa_store(&pages->access, gfn, xa_mk_value(access),
-		       GFP_KERNEL_ACCOUNT);
-	return xa_err(old);
+	first = !store->denied;
+	WRITE_ONCE(store->denied, store->denied | (KVMI_ALL_ACCESS & ~access));
+	if (first)
+		kvmi_restriction_changed(kvm);
+
+	old = xa_store(&store->access, gfn, xa_mk_value(access), KVMI_GFP_STORE);
+	if (xa_err(old))
+		return -ENOMEM;
+	if (!old)
+		kvmi_count_frames(kvm, store, 1);
+	return 0;
 }
 
 void kvmi_vm_apply_access(struct kvm *kvm, const __u64 *gfns, __u32 nr)
 {
-	if (nr && kvm->arch.kvmi_pages)
-		kvm_mmu_zap_gfns(kvm, gfns, nr);
+	if (!nr || !kvm->arch.kvmi_pages)
+		return;
+
+	kvm_mmu_zap_gfns(kvm, gfns, nr);
+	/* What was frozen may be open now. */
+	wake_up_all(&kvm->arch.kvmi_pages->queue);
 }
 
-#define LIFTED_AT_ONCE	64
-
-/* A session is over: nothing is restricted any more. */
-void kvmi_vm_lift_access(struct kvm *kvm)
+/*
+ * Take the store out of a VM, if what is left there is still what the caller
+ * saw.  What was narrowed is widened by the next fault, so nothing is zapped.
+ */
+static bool kvmi_take_store(struct kvm *kvm, enum kvmi_left seen)
 {
 	struct kvmi_pages *pages = kvm->arch.kvmi_pages;
-	gfn_t gfns[LIFTED_AT_ONCE];
-	unsigned long gfn;
-	unsigned int nr;
-	void *entry;
+	struct kvmi_store *store;
+
+	scoped_guard(spinlock, &pages->lock) {
+		if (pages->left != seen)
+			return false;
+		store = rcu_dereference_protected(pages->store, true);
+		rcu_assign_pointer(pages->store, NULL);
+		WRITE_ONCE(pages->left, KVMI_LEFT_NOTHING);
+	}
+
+	if (store) {
+		WRITE_ONCE(kvm->stat.kvmi_restricted_frames, 0);
+		kvmi_restriction_changed(kvm);
+		queue_rcu_work(kvmi_wq, &store->free);
+		kvmi_in_use_dec();
+	}
+	wake_up_all(&pages->queue);
+	return true;
+}
+
+/* Nothing is restricted any more, whatever a session left. */
+void kvmi_vm_release_access(struct kvm *kvm)
+{
+	struct kvmi_pages *pages = kvm->arch.kvmi_pages;
+
+	while (pages && !kvmi_take_store(kvm, READ_ONCE(pages->left)))
+		;
+}
+
+/* A session died and leaves its restrictions, as KVMI_ON_EXIT_* says. */
+void kvmi_vm_leave_access(struct kvm *kvm, __u32 on_exit)
+{
+	struct kvmi_pages *pages = kvm->arch.kvmi_pages;
+
+	if (on_exit == KVMI_ON_EXIT_RELEASE || !kvmi_is_restricted(kvm)) {
+		kvmi_vm_release_access(kvm);
+		return;
+	}
+
+	guard(spinlock)(&pages->lock);
+	WRITE_ONCE(pages->left, on_exit == KVMI_ON_EXIT_CRASH ? KVMI_LEFT_CRASH :
+								KVMI_LEFT_FROZEN);
+}
+
+/* A session begins: what another one left is its own now, and stays frozen. */
+void kvmi_vm_inherit_access(struct kvm *kvm)
+{
+	struct kvmi_pages *pages = kvm->arch.kvmi_pages;
 
 	if (!pages)
 		return;
 
-	do {
-		nr = 0;
-		xa_for_each(&pages->access, gfn, entry) {
-			gfns[nr++] = gfn;
-			if (nr == LIFTED_AT_ONCE)
-				break;
-		}
-		for (unsigned int i = 0; i < nr; i++)
-			xa_erase(&pages->access, gfns[i]);
-		kvmi_vm_apply_access(kvm, gfns, nr);
-		cond_resched();
-	} while (nr == LIFTED_AT_ONCE);
+	guard(spinlock)(&pages->lock);
+	if (pages->left == KVMI_LEFT_CRASH)
+		WRITE_ONCE(pages->left, KVMI_LEFT_FROZEN);
+}
 
-	if (pages->denied) {
-		WRITE_ONCE(pages->denied, 0);
-		kvmi_update_apicv_inhibit(kvm);
-		kvm_make_all_cpus_request(kvm, KVM_REQ_INTROSPECTION);
-	}
-	WRITE_ONCE(pages->lifted, pages->lifted + 1);
-	wake_up_all(&pages->queue);
+/* Are there restrictions that a session left? */
+bool kvmi_vm_is_frozen(struct kvm *kvm)
+{
+	struct kvmi_pages *pages = smp_load_acquire(&kvm->arch.kvmi_pages);
+
+	return pages && READ_ONCE(pages->left) != KVMI_LEFT_NOTHING;
 }
 
 /* The VM is destroyed, its MMU first. */
 void __kvmi_destroy_pages(struct kvm *kvm)
 {
 	struct kvmi_pages *pages = kvm->arch.kvmi_pages;
+	struct kvmi_store *store;
 
 	if (!pages)
 		return;
 
 	kvm->arch.kvmi_pages = NULL;
-	xa_destroy(&pages->access);
+	store = rcu_dereference_protected(pages->store, true);
+	if (store) {
+		queue_rcu_work(kvmi_wq, &store->free);
+		kvmi_in_use_dec();
+	}
 	kfree(pages);
 }
 
@@ -191,15 +344,52 @@ static unsigned int kvmi_attempted(struct kvm_vcpu *vcpu, u64 error_code)
 	return KVMI_PAGE_ACCESS_R;
 }
 
-/* Wait until the restrictions of a dead session are gone. */
-static void kvmi_await_lifting(struct kvm_vcpu *vcpu, unsigned int lifted)
+/*
+ * An access that no tool is asked about, to a frame that a session left
+ * restricted.  The wait is over when the frame may have been opened, when there
+ * is something for the vCPU to do, and at any signal; the guest then tries again.
+ */
+static void kvmi_wait_frozen(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int denied)
 {
 	struct kvmi_pages *pages = vcpu->kvm->arch.kvmi_pages;
+	struct rcuwait *wake = kvm_arch_vcpu_get_wait(vcpu);
+	DEFINE_WAIT(entry);
 
 	kvm_vcpu_srcu_read_unlock(vcpu);
-	wait_event_killable(pages->queue, xa_empty(&pages->access) ||
-			    READ_ONCE(pages->lifted) != lifted);
+	prepare_to_rcuwait(wake);
+	for (;;) {
+		prepare_to_wait(&pages->queue, &entry, TASK_INTERRUPTIBLE);
+		if (READ_ONCE(pages->left) != KVMI_LEFT_FROZEN ||
+		    !(denied & ~kvmi_load_access(vcpu->kvm, gfn)) ||
+		    kvm_request_pending(vcpu) || kvmi_vcpu_has_init(vcpu) ||
+		    signal_pending(current))
+			break;
+		schedule();
+	}
+	finish_rcuwait(wake);
+	finish_wait(&pages->queue, &entry);
 	kvm_vcpu_srcu_read_lock(vcpu);
+}
+
+/*
+ * No living session hears of a denied access.  A session that has died is ended
+ * here, if nobody has done so yet.  True: the access is not to be let through.
+ */
+static bool kvmi_meet_left(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int denied)
+{
+	bool lives = kvmi_rs_end_if_dead(vcpu);
+
+	switch (READ_ONCE(vcpu->kvm->arch.kvmi_pages->left)) {
+	case KVMI_LEFT_FROZEN:
+		kvmi_wait_frozen(vcpu, gfn, denied);
+		return true;
+	case KVMI_LEFT_CRASH:
+		if (kvmi_take_store(vcpu->kvm, KVMI_LEFT_CRASH))
+			kvmi_vcpu_note_crash(vcpu);
+		return true;
+	default:
+		return !lives;
+	}
 }
 
 /* Ask a tool, if one wants to be asked, and grant what it says. */
@@ -214,8 +404,8 @@ static enum kvmi_verdict kvmi_ask_for_page(struct kvm_vcpu *vcpu, gva_t gva,
 	verdict = kvmi_pf(vcpu, gva, gpa, denied, false);
 	switch (verdict) {
 	case KVMI_UNASKED:
-		if (!kvmi_rs_lives(vcpu))
-			return verdict;
+		if (kvmi_meet_left(vcpu, gpa_to_gfn(gpa), denied))
+			return KVMI_RETRY;
 		verdict = KVMI_PROCEED;
 		break;
 	case KVMI_REWRITTEN:
@@ -234,7 +424,6 @@ static enum kvmi_verdict kvmi_ask_for_page(struct kvm_vcpu *vcpu, gva_t gva,
 
 bool __kvmi_page_fault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 error_code)
 {
-	unsigned int lifted = READ_ONCE(vcpu->kvm->arch.kvmi_pages->lifted);
 	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
 	gfn_t gfn = gpa_to_gfn(gpa);
 	unsigned int denied;
@@ -265,9 +454,7 @@ bool __kvmi_page_fault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 error_code)
 		return true;
 	}
 
-	if (kvmi_ask_for_page(vcpu, wishes->gva, gpa, denied) == KVMI_UNASKED &&
-	    !kvmi_rs_lives(vcpu))
-		kvmi_await_lifting(vcpu, lifted);
+	kvmi_ask_for_page(vcpu, wishes->gva, gpa, denied);
 	return true;
 }
 

@@ -22,21 +22,40 @@
 #ifdef CONFIG_KVM_INTROSPECTION
 
 /*
- * The restrictions of a VM: made with the first one, freed with the VM.  Only
- * one task at a time changes "access".
+ * What frames allow that do not allow everything.  It is found by RCU, changed
+ * by one task at a time, and taken away as a whole: who still reads it then
+ * reads what held a moment ago.  Freed by a work item.
  */
-struct kvmi_pages {
-	/* What some frame denies, or denied in this session: bits of access. */
-	unsigned int denied;
-	/* What frames allow that do not allow everything. */
+struct kvmi_store {
 	struct xarray access;
+	/* What some frame denies, or has denied: bits of access. */
+	unsigned int denied;
+	/* How many frames are in it. */
+	unsigned int frames;
+	struct rcu_work free;
+};
+
+/* What is left of a session that died: see kvmi_vm_set_on_exit(). */
+enum kvmi_left {
+	KVMI_LEFT_NOTHING,
+	/* An access that no tool hears of waits. */
+	KVMI_LEFT_FROZEN,
+	/* The first denied access ends KVM_RUN; nothing is restricted behind it. */
+	KVMI_LEFT_CRASH,
+};
+
+/* The restrictions of a VM: made with the first one, freed with the VM. */
+struct kvmi_pages {
+	struct kvmi_store __rcu *store;
+	/* Held where the store is put in place or taken away, and where "left" changes. */
+	spinlock_t lock;
+	enum kvmi_left left;
 	unsigned long views_in_use;
-	/* Counts how often all of them were lifted. */
-	unsigned int lifted;
-	/* Waited on: for a view, and for that. */
+	/* Waited on: for a view, and by whoever met a frozen frame. */
 	wait_queue_head_t queue;
 };
 
+unsigned int kvmi_store_allows(struct kvm *kvm, gfn_t gfn);
 unsigned int __kvmi_allowed(struct kvm_vcpu *vcpu, gfn_t gfn, bool granted);
 void kvmi_grant(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int access);
 bool __kvmi_restricts(struct kvm *kvm, gfn_t gfn, u64 nr);

@@ -10,7 +10,7 @@ mod x86;
 use super::{
     event,
     permission::{bits, IdSet},
-    session::{Runner, Session},
+    session::Session,
     sys::{
         glue::*,
         kvm::{RunningVcpu, VcpuIndex},
@@ -30,7 +30,7 @@ pub(crate) trait VmCommand {
     /// What it asks.
     type Request: Request;
 
-    fn run(call: &Call<'_, Self::Request>, runner: &Runner) -> Outcome;
+    fn run(call: &Call<'_, Self::Request>) -> Outcome;
 }
 
 /// A command of a vCPU: run by its own thread.
@@ -90,7 +90,7 @@ fn switch(session: &Session, set: &IdSet, known: bool, id: u16, enable: u8) -> O
     Ok(Payload::new())
 }
 
-type VmEntry = fn(&Session, &[u8], &Runner) -> Outcome;
+type VmEntry = fn(&Session, &[u8]) -> Outcome;
 type VcpuEntry = fn(&Session, &[u8], &Vcpu, &RunningVcpu<'_>) -> Outcome;
 
 enum Entry {
@@ -98,8 +98,8 @@ enum Entry {
     Vcpu(VcpuEntry),
 }
 
-fn run_vm<C: VmCommand>(session: &Session, body: &[u8], runner: &Runner) -> Outcome {
-    C::run(&Call::new(session, body), runner)
+fn run_vm<C: VmCommand>(session: &Session, body: &[u8]) -> Outcome {
+    C::run(&Call::new(session, body))
 }
 
 fn run_vcpu<C: VcpuCommand>(
@@ -140,6 +140,7 @@ commands! {
         vm::ControlCleanup,
         vm::SetPageAccess,
         vm::GetMaxGfn,
+        vm::SetOnExit,
     }
     vcpu {
         vcpu::GetInfo,
@@ -202,11 +203,7 @@ fn addressed(session: &Session, body: &[u8]) -> Result<Arc<Vcpu>, Code> {
 }
 
 /// Deals with a message: unknown, disallowed, of the VM, or of a vCPU.
-pub(crate) fn dispatch(
-    session: &Session,
-    message: &Message,
-    runner: &Runner,
-) -> Result<Done, Failure> {
+pub(crate) fn dispatch(session: &Session, message: &Message) -> Result<Done, Failure> {
     let id = message.header.id;
 
     if u32::from(id) == KVMI_VCPU_EVENT {
@@ -226,7 +223,7 @@ pub(crate) fn dispatch(
 
             Ok(Done::ForVcpu(vcpu))
         }
-        Entry::Vm(run) => run(session, &message.body, runner).map(Done::Reply),
+        Entry::Vm(run) => run(session, &message.body).map(Done::Reply),
         Entry::Vcpu(_) => addressed(session, &message.body)
             .map(Done::ForVcpu)
             .map_err(Into::into),
@@ -283,10 +280,7 @@ pub(crate) fn run_on_vcpu(
 
             run(session, body, me, here)
         }
-        // A write that came here to be logged; the page is waited for by asking again.
-        Entry::Vm(run) => match run(session, &message.body, &Runner::Vcpu) {
-            Err(Failure::Later) => Err(Code::EAGAIN.into()),
-            done => done,
-        },
+        // A write that came here to be logged.
+        Entry::Vm(run) => run(session, &message.body),
     }
 }

@@ -106,7 +106,7 @@ impl VcpuCommand for GetRegisters {
                 data: here.msr(index).map_err(|_| Code::EINVAL)?,
             };
 
-            reply.extend_from_slice(entry.as_bytes(), GFP_KERNEL_ACCOUNT)?;
+            reply.extend_from_slice(entry.as_bytes())?;
         }
         Ok(reply)
     }

@@ -5,7 +5,7 @@
 use super::{is_known, switch, Call, Outcome, VmCommand};
 use crate::{
     event,
-    session::{Runner, Session},
+    session::Session,
     sys::{
         glue::*,
         kvm::{has_singlestep, GuestPhysical, VcpuIndex},
@@ -26,12 +26,13 @@ impl VmCommand for GetVersion {
     const ID: u16 = KVMI_GET_VERSION as u16;
     type Request = ();
 
-    fn run(_: &Call<'_, ()>, _: &Runner) -> Outcome {
+    fn run(_: &Call<'_, ()>) -> Outcome {
         let mut reply = kvmi_get_version_reply::new_zeroed();
 
         reply.version = KVMI_VERSION;
         reply.max_msg_size = KVMI_MAX_MSG_SIZE;
         reply.features.singlestep = has_singlestep().into();
+        reply.features.on_exit = 1;
         payload(&reply)
     }
 }
@@ -43,7 +44,7 @@ impl VmCommand for CheckCommand {
     const ID: u16 = KVMI_VM_CHECK_COMMAND as u16;
     type Request = kvmi_vm_check_command;
 
-    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Outcome {
+    fn run(call: &Call<'_, Self::Request>) -> Outcome {
         call.check_padding()?;
         check(
             is_known(call.request.id),
@@ -59,7 +60,7 @@ impl VmCommand for CheckEvent {
     const ID: u16 = KVMI_VM_CHECK_EVENT as u16;
     type Request = kvmi_vm_check_event;
 
-    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Outcome {
+    fn run(call: &Call<'_, Self::Request>) -> Outcome {
         call.check_padding()?;
         check(
             event::is_known(call.request.id),
@@ -85,7 +86,7 @@ impl VmCommand for GetInfo {
     const ID: u16 = KVMI_VM_GET_INFO as u16;
     type Request = ();
 
-    fn run(call: &Call<'_, ()>, _: &Runner) -> Outcome {
+    fn run(call: &Call<'_, ()>) -> Outcome {
         let mut reply = kvmi_vm_get_info_reply::new_zeroed();
 
         reply.vcpu_count = call.session.vm.vcpu_count();
@@ -100,7 +101,7 @@ impl VmCommand for ControlEvents {
     const ID: u16 = KVMI_VM_CONTROL_EVENTS as u16;
     type Request = kvmi_vm_control_events;
 
-    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Outcome {
+    fn run(call: &Call<'_, Self::Request>) -> Outcome {
         let id = call.request.event_id;
 
         call.check_padding()?;
@@ -126,34 +127,36 @@ fn range(gpa: u64, size: u16) -> Result<(GuestPhysical, usize), Code> {
 }
 
 /// Reads guest memory.  `EINVAL`: size 0, a range that leaves its page, padding; `ENOENT`: no
-/// memory there.
+/// memory there; `EAGAIN`: the page is not resident; `ENOMEM`.
 pub(crate) struct ReadPhysical;
 
 impl VmCommand for ReadPhysical {
     const ID: u16 = KVMI_VM_READ_PHYSICAL as u16;
     type Request = kvmi_vm_read_physical;
 
-    fn run(call: &Call<'_, Self::Request>, runner: &Runner) -> Outcome {
+    fn run(call: &Call<'_, Self::Request>) -> Outcome {
         let (gpa, size) = range(call.request.gpa, call.request.size)?;
 
         call.check_padding()?;
-        let mut bytes = Payload::from_elem(0, size, GFP_KERNEL_ACCOUNT)?;
+        let mut bytes = Payload::with_capacity(size)?;
 
-        call.session
-            .reach(runner, || call.session.vm.read(gpa, &mut bytes))?;
+        bytes
+            .fill(|to| call.session.vm.read(gpa, size, to))
+            .map_err(Code::from_errno)?;
         Ok(bytes)
     }
 }
 
 /// Writes guest memory.  Fewer bytes than announced close the connection; `EINVAL`, `ENOENT` as
-/// for reading, the latter for a read-only slot too.
+/// for reading, the latter for a read-only slot too; `EAGAIN`, `ENOMEM` as for reading; `EBUSY`: the
+/// dirty ring is full.
 pub(crate) struct WritePhysical;
 
 impl VmCommand for WritePhysical {
     const ID: u16 = KVMI_VM_WRITE_PHYSICAL as u16;
     type Request = kvmi_vm_write_physical;
 
-    fn run(call: &Call<'_, Self::Request>, runner: &Runner) -> Outcome {
+    fn run(call: &Call<'_, Self::Request>) -> Outcome {
         let data = call
             .rest
             .get(..usize::from(call.request.size))
@@ -163,7 +166,9 @@ impl VmCommand for WritePhysical {
 
         call.check_padding()?;
         call.session
-            .reach(runner, || call.session.vm.write(gpa, data))?;
+            .vm
+            .write(gpa, data)
+            .map_err(Code::from_errno)?;
         Ok(Payload::new())
     }
 }
@@ -176,7 +181,7 @@ impl VmCommand for PauseVcpu {
     const ID: u16 = KVMI_VM_PAUSE_VCPU as u16;
     type Request = kvmi_vm_pause_vcpu;
 
-    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Outcome {
+    fn run(call: &Call<'_, Self::Request>) -> Outcome {
         let wait = flag(call.request.wait)?;
 
         call.check_padding()?;
@@ -204,7 +209,7 @@ impl VmCommand for ControlCleanup {
     const ID: u16 = KVMI_VM_CONTROL_CLEANUP as u16;
     type Request = kvmi_vm_control_cleanup;
 
-    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Outcome {
+    fn run(call: &Call<'_, Self::Request>) -> Outcome {
         let enable = flag(call.request.enable)?;
 
         call.check_padding()?;
@@ -225,7 +230,7 @@ impl VmCommand for SetPageAccess {
     const ID: u16 = KVMI_VM_SET_PAGE_ACCESS as u16;
     type Request = kvmi_vm_set_page_access;
 
-    fn run(call: &Call<'_, Self::Request>, _: &Runner) -> Outcome {
+    fn run(call: &Call<'_, Self::Request>) -> Outcome {
         let size = usize::from(call.request.count) * size_of::<kvmi_page_access_entry>();
         let entries = call
             .rest
@@ -269,9 +274,31 @@ impl VmCommand for GetMaxGfn {
     const ID: u16 = KVMI_VM_GET_MAX_GFN as u16;
     type Request = ();
 
-    fn run(call: &Call<'_, ()>, _: &Runner) -> Outcome {
+    fn run(call: &Call<'_, ()>) -> Outcome {
         let gfn = call.session.vm.max_gfn().ok_or(Code::ENOENT)?;
 
         payload(&kvmi_vm_get_max_gfn_reply { gfn })
+    }
+}
+
+/// Chooses what becomes of restrictions when the tool dies.  `EINVAL`: padding, no such action.
+pub(crate) struct SetOnExit;
+
+impl VmCommand for SetOnExit {
+    const ID: u16 = KVMI_VM_SET_ON_EXIT as u16;
+    type Request = kvmi_vm_set_on_exit;
+
+    fn run(call: &Call<'_, Self::Request>) -> Outcome {
+        let action = u32::from(call.request.action);
+
+        call.check_padding()?;
+        if !matches!(
+            action,
+            KVMI_ON_EXIT_RELEASE | KVMI_ON_EXIT_FREEZE | KVMI_ON_EXIT_CRASH
+        ) {
+            return Err(Code::EINVAL.into());
+        }
+        call.session.on_exit.store(action, Relaxed);
+        Ok(Payload::new())
     }
 }

@@ -225,8 +225,13 @@ pub(crate) fn ask<E: Doing>(
         raise::<E>(session, me, here, specific, Some(place));
     }
 
-    let answer = match session.await_answer(me, here, patience) {
-        Wait::Answered => me.take_answer(),
+    let said = match session.await_answer(me, here, patience) {
+        Wait::Answered => me
+            .while_it_lasts(|| {
+                me.take_answer()
+                    .map(|answer| act::<E>(session, &answer, here, &place))
+            })
+            .flatten(),
         Wait::Ended => None,
         // The VMM is being killed.
         Wait::Interrupted if patience == Patience::UntilKilled => {
@@ -243,10 +248,7 @@ pub(crate) fn ask<E: Doing>(
     if me.has_work() {
         here.request();
     }
-    match answer {
-        Some(answer) => act::<E>(session, &answer, here, &place),
-        None => Said::Proceed(None),
-    }
+    said.unwrap_or(Said::Proceed(None))
 }
 
 fn act<E: Doing>(session: &Session, answer: &Answer, here: &RunningVcpu<'_>, at: &Place) -> Said {
