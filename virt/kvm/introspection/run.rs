@@ -150,8 +150,8 @@ impl Session {
         };
 
         match answer {
-            Ok(payload) => self.answer(message, Ok(payload)),
-            Err(Failure::Refused(code)) => self.answer(message, Err(code)),
+            Ok(payload) => self.answer(&message.header, Ok(payload)),
+            Err(Failure::Refused(code)) => self.answer(&message.header, Err(code)),
             Err(_) => self.die(),
         }
     }

@@ -187,25 +187,19 @@ impl Vcpu {
         self.attention.xchg(false, Full);
     }
 
-    /// Queues a command.  `EBUSY`: too many wait.
-    pub(crate) fn push_command(&self, message: Message) -> Result<(), (Code, Message)> {
+    /// Queues a command.  `EBUSY`: too many wait; `ENOMEM`.
+    pub(crate) fn push_command(&self, message: Message) -> Result<(), Code> {
         let mut state = self.state.lock();
 
         if state.commands.len() >= MAX_COMMANDS {
-            return Err((Code::EBUSY, message));
+            return Err(Code::EBUSY);
         }
-        let header = message.header;
         let ticket = state.ticket();
 
-        state.commands.push((ticket, message)).map_err(|_| {
-            (
-                Code::ENOMEM,
-                Message {
-                    header,
-                    body: KVec::new(),
-                },
-            )
-        })?;
+        state
+            .commands
+            .push((ticket, message))
+            .map_err(|_| Code::ENOMEM)?;
         drop(state);
         self.attract();
         Ok(())
