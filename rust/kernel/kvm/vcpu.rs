@@ -64,6 +64,20 @@ impl RunningVcpu<'_> {
         unsafe { glue::kvmi_vcpu_request(self.as_ptr()) }
     }
 
+    /// Must it leave `KVM_RUN`: because of a signal, or because the VMM says so in
+    /// `immediate_exit`?
+    pub(crate) fn is_cut(&self) -> bool {
+        // SAFETY: See `index()`.
+        unsafe { glue::kvmi_vcpu_is_cut(self.as_ptr()) }
+    }
+
+    /// Forgets what was under way: what was granted and held, and an injection that the guest has
+    /// not got.  False: the guest has got it.
+    pub(crate) fn forget(&self) -> bool {
+        // SAFETY: See `index()`; registers are not touched.
+        unsafe { glue::kvmi_vcpu_forget(self.as_ptr()) }
+    }
+
     /// Has it got INIT, and is it about to act on it?
     pub(crate) fn has_init(&self) -> bool {
         // SAFETY: See `index()`.

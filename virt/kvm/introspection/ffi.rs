@@ -5,7 +5,7 @@
 use super::{
     event::{x86::Site, Said},
     ioctl::Door,
-    run::{Patience, Verdict},
+    run::Verdict,
     sys::{
         glue,
         kvm::{RunningVcpu, Vm},
@@ -256,7 +256,7 @@ unsafe extern "C" fn kvmi_rs_handle_requests(vcpu: *mut glue::kvm_vcpu) -> c_int
 /// `vcpu` is a vCPU whose mutex the calling thread holds.
 #[no_mangle]
 unsafe extern "C" fn kvmi_rs_state_written(vcpu: *mut glue::kvm_vcpu) {
-    // SAFETY: As required; only the index of the vCPU is read.
+    // SAFETY: As required; the registers of the vCPU are not touched.
     let _ = unsafe { with_vcpu(vcpu, Door::state_written) };
 }
 
@@ -395,16 +395,9 @@ unsafe extern "C" fn kvmi_rs_pf(
     gva: u64,
     gpa: u64,
     access: u8,
-    in_place: bool,
 ) -> c_int {
-    let patience = if in_place {
-        Patience::UntilKilled
-    } else {
-        Patience::UntilSignalled
-    };
-
     // SAFETY: As required.
-    unsafe { ask(vcpu, None, |site| site.pf(gva, gpa, access, patience)) }
+    unsafe { ask(vcpu, None, |site| site.pf(gva, gpa, access)) }
 }
 
 /// # Safety

@@ -281,11 +281,17 @@ impl Door {
         self.session().is_some_and(|session| !session.is_dead())
     }
 
-    /// The VMM wrote the state of this vCPU.
+    /// The VMM wrote the state of this vCPU, or INIT reset it.
     pub(crate) fn state_written(&self, here: &RunningVcpu<'_>) {
-        if let Some(session) = self.session() {
-            if let Some(me) = here.index().and_then(|index| session.vcpu(index)) {
-                me.cancel_event();
+        let me = self
+            .session()
+            .zip(here.index())
+            .and_then(|(session, index)| session.vcpu(index));
+
+        match me {
+            Some(me) => me.start_anew(here),
+            None => {
+                here.forget();
             }
         }
     }

@@ -390,6 +390,15 @@ impl Vcpu {
         }
     }
 
+    /// The vCPU is not what it was: INIT came, or the VMM wrote its state.  Nothing of what was
+    /// under way survives that, but for the news of an exception that the guest has got.
+    pub(crate) fn start_anew(&self, here: &RunningVcpu<'_>) {
+        self.cancel_event();
+        if here.forget() {
+            self.state.lock().injection = Injection::None;
+        }
+    }
+
     /// The vCPU as its own thread may treat it while an event is in flight.
     pub(crate) fn stopped<'a>(&'a self, _here: &'a RunningVcpu<'_>) -> Option<Stopped<'a>> {
         self.in_event().then_some(Stopped(self))
