@@ -355,16 +355,15 @@ impl Channel {
         }
     }
 
-    /// A vCPU waits for `ready()` or for something to read.  `EINTR`: a signal came, `in_place` a
-    /// fatal one; `ECANCELED`: the vCPU got INIT.
+    /// A vCPU waits for `ready()` or for something to read.  `EINTR`: a signal came, or the
+    /// VMM wants its vCPU back; `ECANCELED`: the vCPU got INIT.
     pub(crate) fn wait_vcpu(
         &self,
         vcpu: &RunningVcpu<'_>,
         own: &WaitQueue,
-        in_place: bool,
         ready: impl Fn() -> bool,
     ) -> Result {
-        self.conn.wait_vcpu(vcpu, own, in_place, || {
+        self.conn.wait_vcpu(vcpu, own, || {
             ready() || self.is_dead() || self.wants_reader()
         })
     }

@@ -366,11 +366,17 @@ impl Door {
         }
     }
 
-    /// The VMM wrote the state of this vCPU.
+    /// The VMM wrote the state of this vCPU, or INIT reset it.
     pub(crate) fn state_written(&self, vcpu: &LockedVcpu<'_>) {
-        if let Some(session) = self.session() {
-            if let Some(me) = vcpu.index().and_then(|index| session.vcpu(index)) {
-                me.cancel_event();
+        let me = self
+            .session()
+            .zip(vcpu.index())
+            .and_then(|(session, index)| session.vcpu(index));
+
+        match me {
+            Some(me) => me.start_anew(vcpu),
+            None => {
+                vcpu.forget();
             }
         }
     }

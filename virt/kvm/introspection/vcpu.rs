@@ -13,7 +13,7 @@ use super::{
     permission::IdSet,
     sys::{
         glue::{kvm_regs, kvmi_injection},
-        kvm::{RunningVcpu, VcpuIndex},
+        kvm::{LockedVcpu, RunningVcpu, VcpuIndex},
         wait::WaitQueue,
     },
     wire::{Code, Message},
@@ -401,6 +401,15 @@ impl Vcpu {
                 // Without memory a late reply closes the connection, as any unexpected one.
                 let _ = state.over.push(flight.seq);
             }
+        }
+    }
+
+    /// The vCPU is not what it was: INIT came, or the VMM wrote its state.  Nothing of what was
+    /// under way survives that, but for the news of an exception that the guest has got.
+    pub(crate) fn start_anew(&self, here: &LockedVcpu<'_>) {
+        self.cancel_event();
+        if here.forget() {
+            self.state.lock().injection = Injection::None;
         }
     }
 

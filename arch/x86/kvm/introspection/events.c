@@ -113,15 +113,11 @@ enum kvmi_verdict __kvmi_cpuid(struct kvm_vcpu *vcpu, u8 insn_len)
 			     insn_len);
 }
 
-/*
- * An access that a tool took from a page, from the guest or from its own guest.
- * In place: the tool is waited for here, whatever signal comes but a fatal one.
- */
-enum kvmi_verdict kvmi_pf(struct kvm_vcpu *vcpu, u64 gva, u64 gpa, u8 access,
-			  bool in_place)
+/* An access that a tool took from a page, from the guest or from its own guest. */
+enum kvmi_verdict kvmi_pf(struct kvm_vcpu *vcpu, u64 gva, u64 gpa, u8 access)
 {
 	if (!(vcpu->arch.kvmi->events & BIT(KVMI_VCPU_EVENT_PF)))
 		return KVMI_UNASKED;
 
-	return kvmi_rs_pf(vcpu, gva, gpa, access, in_place);
+	return kvmi_rs_pf(vcpu, gva, gpa, access);
 }

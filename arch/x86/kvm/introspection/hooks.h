@@ -30,8 +30,8 @@ enum kvmi_verdict __kvmi_descriptor(struct kvm_vcpu *vcpu, u8 which, bool write)
 enum kvmi_verdict __kvmi_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *val);
 enum kvmi_verdict __kvmi_cpuid(struct kvm_vcpu *vcpu, u8 insn_len);
 bool __kvmi_owns_breakpoints(struct kvm_vcpu *vcpu);
-enum kvmi_verdict kvmi_pf(struct kvm_vcpu *vcpu, u64 gva, u64 gpa, u8 access,
-			  bool in_place);
+enum kvmi_verdict kvmi_pf(struct kvm_vcpu *vcpu, u64 gva, u64 gpa, u8 access);
+int kvmi_hold_interrupt(struct kvm_vcpu *vcpu, u8 vector);
 void kvmi_update_apicv_inhibit(struct kvm *kvm);
 bool kvmi_is_restricted(struct kvm *kvm);
 void kvmi_end_pass(struct kvm_vcpu *vcpu);
@@ -175,6 +175,30 @@ static inline bool kvmi_owns_breakpoints(struct kvm_vcpu *vcpu)
 	       __kvmi_owns_breakpoints(vcpu);
 }
 
+/* An interrupt of the VMM's that came while they were held back. */
+static inline bool kvmi_has_interrupt(struct kvm_vcpu *vcpu)
+{
+	return static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi &&
+	       vcpu->arch.kvmi->has_interrupt;
+}
+
+static inline u8 kvmi_interrupt(struct kvm_vcpu *vcpu)
+{
+	return vcpu->arch.kvmi->interrupt;
+}
+
+static inline u8 kvmi_take_interrupt(struct kvm_vcpu *vcpu)
+{
+	vcpu->arch.kvmi->has_interrupt = false;
+	return vcpu->arch.kvmi->interrupt;
+}
+
+static inline void kvmi_drop_interrupt(struct kvm_vcpu *vcpu)
+{
+	if (kvmi_has_interrupt(vcpu))
+		kvmi_take_interrupt(vcpu);
+}
+
 /* The view of guest memory that a vCPU executes in. */
 static inline unsigned int kvmi_view(struct kvm_vcpu *vcpu)
 {
@@ -304,6 +328,11 @@ static inline enum kvmi_verdict kvmi_cpuid(struct kvm_vcpu *vcpu, u8 insn_len)
 }
 
 static inline void kvmi_mute(struct kvm_vcpu *vcpu, bool mute) { }
+static inline int kvmi_hold_interrupt(struct kvm_vcpu *vcpu, u8 vector) { return 0; }
+static inline bool kvmi_has_interrupt(struct kvm_vcpu *vcpu) { return false; }
+static inline u8 kvmi_interrupt(struct kvm_vcpu *vcpu) { return 0; }
+static inline u8 kvmi_take_interrupt(struct kvm_vcpu *vcpu) { return 0; }
+static inline void kvmi_drop_interrupt(struct kvm_vcpu *vcpu) { }
 static inline bool kvmi_owns_breakpoints(struct kvm_vcpu *vcpu) { return false; }
 static inline bool kvmi_take_moved(struct kvm_vcpu *vcpu) { return false; }
 static inline void kvmi_note_emulated(struct kvm_vcpu *vcpu) { }

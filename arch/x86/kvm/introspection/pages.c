@@ -401,7 +401,7 @@ static enum kvmi_verdict kvmi_ask_for_page(struct kvm_vcpu *vcpu, gva_t gva,
 	/* Others may have the view meanwhile. */
 	__kvmi_park(vcpu);
 
-	verdict = kvmi_pf(vcpu, gva, gpa, denied, false);
+	verdict = kvmi_pf(vcpu, gva, gpa, denied);
 	switch (verdict) {
 	case KVMI_UNASKED:
 		if (kvmi_meet_left(vcpu, gpa_to_gfn(gpa), denied))
@@ -485,7 +485,7 @@ static bool kvmi_emulates_in_page(struct kvm_vcpu *vcpu, gva_t gva, gpa_t gpa,
 		return kvmi_ask_for_page(vcpu, gva, gpa, denied) == KVMI_PROCEED;
 
 	__kvmi_park(vcpu);
-	switch (kvmi_pf(vcpu, gva, gpa, denied, true)) {
+	switch (kvmi_pf(vcpu, gva, gpa, denied)) {
 	case KVMI_RETRY:
 	case KVMI_REWRITTEN:
 		return false;

@@ -75,11 +75,18 @@ struct kvmi_wishes {
 	bool emulated;
 	/* KVM_RUN ends with KVM_EXIT_SHUTDOWN. */
 	bool crash;
-	/* No interrupts until an answered event recurs, counted in exits. */
+	/* No interrupts until an event recurs, counted in exits. */
 	bool hold;
 	u64 hold_exits;
-	/* An exception was queued, counted in exits; the tool is not told yet. */
+	/* The VMM's interrupt that came meanwhile, and its vector. */
+	bool has_interrupt;
+	u8 interrupt;
+	/*
+	 * An exception was queued, counted in exits; the tool is not told yet.
+	 * It is the tool's, or another one that stood in its way.
+	 */
 	bool injected;
+	bool own_exception;
 	u64 injected_exits;
 	struct kvmi_step step;
 	/* EPT: the last violation was a read too, and of this address. */
