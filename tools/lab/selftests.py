@@ -79,6 +79,7 @@ def _make(names, binds, log):
 def _headers(tree, binds, log):
     """Install the user-space headers again if one of them changed."""
     sources = [tree.path / "include/uapi/linux/kvm.h", tree.path / "include/uapi/linux/kvmi.h",
+               tree.path / "include/uapi/linux/kvm_para.h",
                tree.path / "arch/x86/include/uapi/asm/kvm.h", tree.path / "arch/x86/include/uapi/asm/kvmi.h"]
     text = b"\0".join(path.read_bytes() for path in sources if path.is_file())
     seen = BUILD / ".headers"

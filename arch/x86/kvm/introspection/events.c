@@ -51,6 +51,18 @@ enum kvmi_verdict __kvmi_breakpoint(struct kvm_vcpu *vcpu, u8 insn_len)
 }
 EXPORT_SYMBOL_FOR_KVM_INTERNAL(__kvmi_breakpoint);
 
+/*
+ * The guest gets its #BP wherever the tool put RIP, and will go on behind as many
+ * bytes as its INT3 had.
+ */
+void kvmi_queue_breakpoint(struct kvm_vcpu *vcpu, u8 len)
+{
+	vcpu->arch.kvmi->moved = false;
+	vcpu->arch.event_exit_inst_len = len;
+	kvm_queue_exception(vcpu, BP_VECTOR);
+}
+EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvmi_queue_breakpoint);
+
 /* The bit of CR3 that asks for no flush is no part of its value. */
 #define KVMI_CR3_NOFLUSH	BIT_ULL(63)
 

@@ -29,6 +29,7 @@ enum kvmi_verdict __kvmi_xsetbv(struct kvm_vcpu *vcpu, u64 val);
 enum kvmi_verdict __kvmi_descriptor(struct kvm_vcpu *vcpu, u8 which, bool write);
 enum kvmi_verdict __kvmi_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *val);
 enum kvmi_verdict __kvmi_cpuid(struct kvm_vcpu *vcpu, u8 insn_len);
+void kvmi_queue_breakpoint(struct kvm_vcpu *vcpu, u8 len);
 bool __kvmi_owns_breakpoints(struct kvm_vcpu *vcpu);
 enum kvmi_verdict kvmi_pf(struct kvm_vcpu *vcpu, u64 gva, u64 gpa, u8 access);
 int kvmi_hold_interrupt(struct kvm_vcpu *vcpu, u8 vector);
@@ -254,6 +255,20 @@ static inline bool kvmi_take_moved(struct kvm_vcpu *vcpu)
 	return true;
 }
 
+/*
+ * SVM: the length of the instruction that a queued #BP or #OF stands for; 0: it
+ * has to be decoded.  There is no #OF in 64-bit code.
+ */
+static inline u8 kvmi_soft_exception_len(struct kvm_vcpu *vcpu, u8 vector)
+{
+	if (!kvmi_has_wishes(vcpu) ||
+	    !(vector == BP_VECTOR ||
+	      (vector == OF_VECTOR && !is_64_bit_mode(vcpu))))
+		return 0;
+
+	return vcpu->arch.event_exit_inst_len;
+}
+
 /* Does this VM have restrictions, or has it had some? */
 static inline bool kvmi_has_pages(struct kvm *kvm)
 {
@@ -333,6 +348,14 @@ static inline bool kvmi_has_interrupt(struct kvm_vcpu *vcpu) { return false; }
 static inline u8 kvmi_interrupt(struct kvm_vcpu *vcpu) { return 0; }
 static inline u8 kvmi_take_interrupt(struct kvm_vcpu *vcpu) { return 0; }
 static inline void kvmi_drop_interrupt(struct kvm_vcpu *vcpu) { }
+static inline u8 kvmi_int3_len(struct kvm_vcpu *vcpu) { return 0; }
+static inline void kvmi_queue_breakpoint(struct kvm_vcpu *vcpu, u8 len) { }
+
+static inline u8 kvmi_soft_exception_len(struct kvm_vcpu *vcpu, u8 vector)
+{
+	return 0;
+}
+
 static inline bool kvmi_owns_breakpoints(struct kvm_vcpu *vcpu) { return false; }
 static inline bool kvmi_take_moved(struct kvm_vcpu *vcpu) { return false; }
 static inline void kvmi_note_emulated(struct kvm_vcpu *vcpu) { }

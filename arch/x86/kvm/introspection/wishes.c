@@ -284,7 +284,7 @@ bool kvmi_vcpu_inject(struct kvm_vcpu *vcpu, const struct kvmi_injection *wanted
 		return false;
 	}
 
-	/* As if INT3 or INTO were at RIP. */
+	/* As if INT3 or INTO of one byte were at RIP. */
 	if (wanted->nr == BP_VECTOR || wanted->nr == OF_VECTOR)
 		vcpu->arch.event_exit_inst_len = 1;
 
