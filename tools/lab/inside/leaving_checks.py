@@ -4,11 +4,13 @@
 import contextlib
 import os
 import socket
+import threading
 import time
 
 from asking import want, watched
 from offering import CONNECTED, KEY_FILE, PATIENCE, RECONNECT, SOCKET, UNHOOKED, Offering
 from peer import EVENT_PF, Peer
+from qmp import SECONDS
 from vm import BOOT_SECONDS, Unseen
 
 DISK = "/tmp/snapshots"
@@ -224,7 +226,71 @@ def migration(guest):
         guest.hooked(peer, "hmac").must_work()
 
 
+def sink(place):
+    """Take a migration, and all of what is sent, at this socket."""
+    line, _ = place.accept()
+    with line:
+        while line.recv(1 << 20):
+            pass
+
+
+def frozen(guest):
+    """A tool dies that wanted its restrictions to stay: they do, the guest is not sent away or saved, and the next tool
+    has them. When that one has left, the guest may go."""
+    with guest.offered() as peer, guest.people() as people, socket.socket(socket.AF_UNIX) as target:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(ON_ITS_WAY)
+        target.bind(ON_ITS_WAY)
+        target.listen()
+        line = guest.hooked(peer)
+        line.restrict(FRAMES)
+        line.freeze()
+        guest.unhooked("left the guest frozen")
+        want(watched(guest) == "frozen", f"the VM is {watched(guest)}")
+        want(guest.info()["frozen"], f"it is {guest.info()}")
+        with guest.refusing("left the guest frozen"):
+            leave_home(guest)
+        said = people.ask("savevm other")
+        want("left the guest frozen" in said, f"people's savevm says: {said}")
+        # It is stopped and goes on as any other, and nothing comes loose.
+        guest.qmp.ask("stop")
+        guest.qmp.ask("cont")
+        want(watched(guest) == "frozen", f"the VM is {watched(guest)} behind stop and cont")
+        line = guest.hooked(peer).wants_to_know()
+        want(not guest.info()["frozen"] and watched(guest) == "active", f"it is {guest.info()}, the VM {watched(guest)}")
+        for vcpu in (0, 1):
+            line.follow(vcpu, EVENT_PF)
+        of_vcpu, event, _, _ = line.event()
+        want(of_vcpu and event == EVENT_PF, f"the first event is {event}")
+        thread = threading.Thread(target=sink, args=[target], daemon=True)
+        thread.start()
+        leave_home(guest)
+        line.must_be_asked_to_leave()
+        line.close()
+        guest.unhooked("closed the connection")
+        guest.qmp.wait("MIGRATION", status="completed")
+        thread.join(SECONDS)
+        want(watched(guest) == "none", f"the VM is {watched(guest)}")
+        guest.qmp.ask("cont")
+        guest.hooked(peer).must_work()
+
+
+def frozen_removed(guest):
+    """The object goes, and with it what a tool has left frozen."""
+    with guest.offered() as peer:
+        line = guest.hooked(peer)
+        line.restrict(FRAMES)
+        line.freeze()
+        guest.unhooked("left the guest frozen")
+        guest.qmp.ask("object-del", id="kvmi")
+        guest.unhooked("removed")
+        want(watched(guest) == "none", f"the VM is {watched(guest)}")
+        guest.await_heartbeats(2, SECONDS, "when nothing is frozen any more")
+
+
 CHECKS = {
+    "frozen": frozen,
+    "frozen_removed": frozen_removed,
     "held_back": held_back,
     "migration": migration,
     "migration_cancelled": cancelled,

@@ -8,15 +8,18 @@ read by one instruction each.
 import contextlib
 import json
 import re
+import time
 
-from asking import KEPT_CHARACTERS, ask, interrupted, killed, want
+from asking import KEPT_CHARACTERS, ask, interrupted, killed, value, want, watched
 from running import SECONDS, Unseen
 from vm import BOOT_SECONDS, ROOTKIT
 
 WRITES, READS = ("echo {} >/proc/sys/vm/page-cluster", "cat /proc/sys/vm/page-cluster >/dev/null")
 KEY = "echo {} >/proc/sys/kernel/timer_migration"
 """Turns a static key on or off."""
-NOT_FOUND, FAILED = 8, 1
+NOT_FOUND, FAILED, HELD = 8, 1, 5
+LOOKS = 10
+"""How often a frozen guest is looked at."""
 ADDRESS = r"0x[0-9a-f]+"
 
 
@@ -277,6 +280,85 @@ def protect_crashed(guest):
     return "ended"
 
 
+@contextlib.contextmanager
+def left(guest, on_exit):
+    """A guest whose protection has died, and was to do this."""
+    # What is asked of the guest is asked before.
+    guest.symbols(*ROOTKIT.values())
+    guard = guest.start("protect", "--action", "block", "--on-exit", on_exit, "--json")
+    try:
+        first = json.loads(guard.line())
+        want(first.get("on_exit") == on_exit and not first["frozen"], f"the first line is {first}")
+    finally:
+        guard.kill()
+    end = time.monotonic() + SECONDS
+    while watched(guest) == "active":
+        want(time.monotonic() < end, "its session did not end")
+        time.sleep(0.1)
+    try:
+        yield
+    finally:
+        # Whatever has become of the check, the next one wants its guest.
+        if not guest.is_dead() and watched(guest) == "frozen":
+            ask(guest, "resume")
+
+
+def protect_on_exit_freeze(guest):
+    """A protection is killed: a rootkit waits at its first write, which is not done. The next protection has it all."""
+    text = guest.symbol(ROOTKIT["text"])
+    gpa = value(guest, "translate", f"{text:#x}")["gpa"]
+    code = value(guest, "read", gpa, "4")["hex"]
+    with left(guest, "freeze"):
+        want(watched(guest) == "frozen", f"the VM is {watched(guest)}")
+        start = len(guest.console())
+        mark = guest.order(guest.attacking())
+        for _ in range(LOOKS):
+            # Whoever only looks leaves it frozen.
+            want(value(guest, "read", gpa, "4")["hex"] == code, "the rootkit has written")
+            want(watched(guest) == "frozen", f"the VM is {watched(guest)} after a look")
+        want("frozen" in ask(guest, "watch", gpa, "4", "--no-symbols", "--for", "1s", status=HELD), "why it is not watched")
+        want(mark not in guest.console()[start:], "the rootkit is done")
+        with following(guest, "protect", "--action", "block") as seen:
+            guest.await_done(mark, start)
+            want(not guest.rooted()[0], f"{guest.rooted()}")
+        want(seen.first["frozen"] and seen.first["on_exit"] == "release", f"{seen.first}")
+        stopped(seen, list(ROOTKIT), "blocked", "insmod")
+    want(watched(guest) == "none", f"the VM is {watched(guest)}")
+    guest.obey("rmmod rootkit")
+    want(not guest.rooted()[0], f"{guest.rooted()}")
+
+
+def protect_on_exit_resumed(guest):
+    """What is frozen goes on when everything is given back, and the rootkit has its way."""
+    with left(guest, "freeze"):
+        start = len(guest.console())
+        mark = guest.order(guest.attacking())
+        got = value(guest, "resume")
+        want(got == {"resumed": guest.pid, "ended": None}, f"{got}")
+        want(watched(guest) == "none", f"the VM is {watched(guest)}")
+        guest.await_done(mark, start)
+    want(guest.rooted()[0] == set(ROOTKIT), f"{guest.rooted()}")
+    guest.obey("rmmod rootkit")
+
+
+def protect_on_exit_release(guest):
+    """A protection that is to end with its tool does, and the rootkit has its way."""
+    with left(guest, "release"):
+        want(watched(guest) != "frozen", f"the VM is {watched(guest)}")
+        guest.attack()
+    want(guest.rooted()[0] == set(ROOTKIT), f"{guest.rooted()}")
+    guest.obey("rmmod rootkit")
+
+
+def protect_on_exit_crash(guest):
+    """A protection is killed, and the rootkit's first write ends the VM."""
+    guest.await_heartbeats(2, BOOT_SECONDS, "while the guest boots")
+    with left(guest, "crash"):
+        guest.order(guest.attacking("text"))
+        guest.await_end(SECONDS)
+    return "ended"
+
+
 def protect_unmoved(guest):
     """A kernel that was not moved at boot."""
     end = guest.await_heartbeats(2, BOOT_SECONDS, "while the guest boots")
@@ -294,6 +376,10 @@ CHECKS = {
     "protect_killed": lambda guest: killed(guest, "protect", "--action", "block"),
     "protect_logged": protect_logged,
     "protect_no_patching": protect_no_patching,
+    "protect_on_exit_freeze": protect_on_exit_freeze,
+    "protect_on_exit_interrupted": lambda guest: interrupted(guest, "protect", "--on-exit", "freeze"),
+    "protect_on_exit_release": protect_on_exit_release,
+    "protect_on_exit_resumed": protect_on_exit_resumed,
     "protect_patching": protect_patching,
     "protect_quiet": protect_quiet,
     "protect_ranges": protect_ranges,
@@ -311,5 +397,6 @@ CHECKS = {
 }
 """By the names of the tests, without what all of them begin with."""
 
-ALONE = {"protect_crashed": protect_crashed, "protect_faulted": protect_faulted, "protect_unmoved": protect_unmoved}
+ALONE = {"protect_crashed": protect_crashed, "protect_faulted": protect_faulted,
+         "protect_on_exit_crash": protect_on_exit_crash, "protect_unmoved": protect_unmoved}
 """Those that want a guest of their own, which runs at the address that it was built for."""

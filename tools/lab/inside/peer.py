@@ -12,11 +12,12 @@ from asking import want
 from qmp import SECONDS
 from standin import read
 
-GET_VERSION, VM_GET_INFO, VM_CONTROL_EVENTS, VM_READ_PHYSICAL, VM_SET_PAGE_ACCESS = 2, 8, 10, 12, 20
+GET_VERSION, VM_GET_INFO, VM_CONTROL_EVENTS, VM_READ_PHYSICAL, VM_SET_PAGE_ACCESS, VM_SET_ON_EXIT = 2, 8, 10, 12, 20, 24
 VCPU_CONTROL_EVENTS, VCPU_CONTROL_CR = 5, 13
 VM_EVENT, VCPU_EVENT = 0, 1
 EVENT_UNHOOK, EVENT_CR, EVENT_PF = 0, 7, 17
 READ_EXECUTE = 5
+FREEZE = 1
 EPERM = -1
 FIRST = 0x100
 """The frame at 1 MiB, where memory without holes begins."""
@@ -157,6 +158,11 @@ class Line:
             part = range(start, min(start + ENTRIES, FIRST + count))
             entries = b"".join(struct.pack("=QB7x", frame << 12, READ_EXECUTE) for frame in part)
             self.do(VM_SET_PAGE_ACCESS, struct.pack("=HHI", len(part), 0, 0) + entries)
+
+    def freeze(self):
+        """Have what is restricted stay so when this tool dies, which it does then."""
+        self.do(VM_SET_ON_EXIT, struct.pack("=B7x", FREEZE))
+        self.close()
 
     def follow(self, vcpu, event):
         """Ask for an event of a vCPU."""

@@ -95,12 +95,16 @@ class Guest:
 
     def obey(self, line, seconds=2 * SECONDS):
         """Have the guest run a line of shell; what was printed meanwhile."""
-        start, end = len(self.console()), time.monotonic() + seconds
-        mark = self.order(line)
+        start = len(self.console())
+        return self.await_done(self.order(line), start, seconds)
+
+    def await_done(self, mark, start, seconds=2 * SECONDS):
+        """Wait until the guest has done what order() has ordered when so much was printed; what was printed since."""
+        end = time.monotonic() + seconds
         while mark not in (text := self.console()[start:]):
             self.must_live()
             if time.monotonic() > end:
-                raise Unseen(f"the guest did not get done in {seconds} s: {line}; the threads:\n{stacks()}")
+                raise Unseen(f"the guest did not get to \"{mark}\" in {seconds} s; the threads:\n{stacks()}")
             time.sleep(0.2)
         return text[:text.index(mark)]
 
@@ -123,10 +127,14 @@ class Guest:
 
     def attack(self, *ways):
         """Have the guest load its rootkit, which does so many of the things in ROOTKIT."""
+        self.obey(self.attacking(*ways))
+
+    def attacking(self, *ways):
+        """The line of shell that loads the rootkit."""
         ways = ways or list(ROOTKIT)
         addresses = self.symbols(*(ROOTKIT[way] for way in ways))
         words = [f"{way}={address:#x}" for way, address in zip(ways, addresses)]
-        self.obey("insmod /rootkit.ko " + " ".join(words))
+        return "insmod /rootkit.ko " + " ".join(words)
 
     def rooted(self):
         """Which of the things in ROOTKIT are seen, and what is shown of them."""

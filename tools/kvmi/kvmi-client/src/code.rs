@@ -39,7 +39,7 @@ macro_rules! codes {
 codes! {
     EPERM = KVMI_EPERM, "the owner of the VM does not allow it";
     ENOENT = KVMI_ENOENT, "there is no such thing in this VM";
-    EAGAIN = KVMI_EAGAIN, "the vCPU is not ready yet; try again";
+    EAGAIN = KVMI_EAGAIN, "the vCPU, or the page, is not there now; try again";
     ENOMEM = KVMI_ENOMEM, "the host is out of memory";
     EBUSY = KVMI_EBUSY, "something else is under way or owns it";
     EINVAL = KVMI_EINVAL, "an argument is not valid for this VM";

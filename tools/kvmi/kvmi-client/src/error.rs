@@ -29,6 +29,16 @@ pub enum Error {
         /// Why.
         code: Code,
     },
+    /// A page is not in the VMM's memory, and was asked for again and again.
+    Absent {
+        /// The command's name.
+        command: &'static str,
+        /// What is not there.
+        what: &'static str,
+    },
+    /// The caller's own file ended the wait for a page: see
+    /// [`Session::stop_by`](crate::Session::stop_by).
+    Stopped,
     /// The other end broke the protocol. The session is of no further use.
     Protocol(String),
     /// The caller asked for what cannot be sent. Nothing was sent.
@@ -42,6 +52,7 @@ impl Error {
     pub fn code(&self) -> Option<Code> {
         match self {
             Error::Refused { code, .. } => Some(*code),
+            Error::Absent { .. } => Some(Code::EAGAIN),
             _ => None,
         }
     }
@@ -67,6 +78,12 @@ impl fmt::Display for Error {
             }
             Error::Timeout { what } => write!(f, "no answer in time ({what})"),
             Error::Refused { command, code } => write!(f, "{command} was refused: {code}"),
+            Error::Absent { command, what } => write!(
+                f,
+                "{command} was refused: {what} is not in the VMM's memory now (swapped out, or \
+                 behind a file or a migration that has not delivered it)"
+            ),
+            Error::Stopped => f.write_str("a signal ended the wait for a page of the VMM's memory"),
             Error::Protocol(what) => write!(f, "the kernel broke the protocol: {what}"),
             Error::Usage(what) => f.write_str(what),
             Error::Io(error) => write!(f, "the connection failed: {error}"),

@@ -22,8 +22,8 @@ use crate::{
     code::Code,
     command::{
         CheckCommand, CheckEvent, Command, ControlEvents, ControlSinglestep, ControlVmEvents,
-        GetInfo, GetMaxGfn, GetVersion, InjectException, PauseVcpu, ReadPhysical, SetPageAccess,
-        SetRegisters, TranslateGva, WritePhysical,
+        GetInfo, GetMaxGfn, GetVersion, InjectException, PauseVcpu, ReadPhysical, SetOnExit,
+        SetPageAccess, SetRegisters, TranslateGva, WritePhysical,
     },
     error::Error,
     event::{Event, VcpuEvent},
@@ -152,6 +152,14 @@ pub struct Vm {
     pub vcpus: u16,
     /// Pages by frame number; what is not here is a hole.
     pub pages: HashMap<u64, Vec<u8>>,
+    /// Pages that are not in memory now: how many more times they are not.
+    pub absent: HashMap<u64, u64>,
+    /// Whether the kernel is older than VM_SET_ON_EXIT.
+    pub old: bool,
+    /// Whether VM_SET_ON_EXIT is not allowed.
+    pub forbids_on_exit: bool,
+    /// What becomes of restrictions, each time that it was set.
+    pub on_exit: Vec<u8>,
     /// The answers of events, in the order in which they came: vCPU, action.
     pub answers: Vec<(u16, u8)>,
     /// What pages are restricted to, by frame number.
@@ -207,7 +215,10 @@ impl Vm {
             GetVersion::ID => Ok(wire::kvmi_get_version_reply {
                 version: wire::KVMI_VERSION,
                 max_msg_size: wire::KVMI_MAX_MSG_SIZE,
-                ..Default::default()
+                features: wire::kvmi_features {
+                    on_exit: (!self.old).into(),
+                    ..Default::default()
+                },
             }
             .as_bytes()
             .to_vec()),
@@ -219,13 +230,20 @@ impl Vm {
             | ControlSinglestep::ID
             | InjectException::ID => Ok(Vec::new()),
             SetPageAccess::ID => self.restrict(message),
+            SetOnExit::ID if self.old => Err(Code::ENOSYS),
+            SetOnExit::ID if self.forbids_on_exit => Err(Code::EPERM),
+            SetOnExit::ID => {
+                assert_eq!(message.payload[1..], [0; 7], "padding");
+                self.on_exit.push(message.payload[0]);
+                Ok(Vec::new())
+            }
             SetRegisters::ID => {
                 let (_, regs) = message.payload.split_at(size_of::<wire::kvmi_vcpu_hdr>());
                 let (regs, _) = wire::kvm_regs::read_from_prefix(regs).expect("registers");
                 self.rip = Some(regs.rip);
                 Ok(Vec::new())
             }
-            TranslateGva::ID => Ok(self.translate(message).to_ne_bytes().to_vec()),
+            TranslateGva::ID => Ok(self.translate(message)?.to_ne_bytes().to_vec()),
             GetInfo::ID => Ok(wire::kvmi_vm_get_info_reply {
                 vcpu_count: self.vcpus.into(),
                 ..Default::default()
@@ -242,11 +260,23 @@ impl Vm {
     }
 
     /// Virtual addresses of this VM are physical ones, in the upper half too.
-    fn translate(&self, message: &Message) -> u64 {
+    fn translate(&mut self, message: &Message) -> Result<u64, Code> {
         let gva = message.payload.last_chunk().expect("a request");
         let gpa = u64::from_ne_bytes(*gva) & ((1 << 47) - 1);
         let mapped = self.pages.contains_key(&(gpa / 4096));
-        if mapped { gpa } else { u64::MAX }
+        self.is_there(gpa / 4096)?;
+        Ok(if mapped { gpa } else { u64::MAX })
+    }
+
+    /// `EAGAIN` for a page that is not in memory now.
+    fn is_there(&mut self, gfn: u64) -> Result<(), Code> {
+        match self.absent.get_mut(&gfn) {
+            Some(0) | None => Ok(()),
+            Some(times) => {
+                *times -= 1;
+                Err(Code::EAGAIN)
+            }
+        }
     }
 
     fn restrict(&mut self, message: &Message) -> Answer {
@@ -279,6 +309,7 @@ impl Vm {
         if range.is_empty() || range.end > 4096 {
             return Err(Code::EINVAL);
         }
+        self.is_there(request.gpa / 4096)?;
         let page = self.pages.get_mut(&(request.gpa / 4096));
         let page = &mut page.ok_or(Code::ENOENT)?[range];
         if message.id == ReadPhysical::ID {

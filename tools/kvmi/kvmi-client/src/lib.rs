@@ -31,6 +31,7 @@ pub mod event;
 pub mod handshake;
 pub mod listen;
 pub mod message;
+mod patience;
 pub mod poll;
 pub mod session;
 pub mod wire;

@@ -5,6 +5,8 @@
 use std::{
     collections::{HashMap, VecDeque},
     io::{Read, Write},
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
 };
 
 use crate::{
@@ -13,6 +15,7 @@ use crate::{
     error::{Error, Result},
     event::{Answer, Event, VcpuEvent},
     message::{Message, Reader},
+    patience::{PATIENCE, Patience},
     wire,
 };
 
@@ -29,6 +32,10 @@ pub struct Session<S> {
     /// Commands without their answer taken, by sequence number.
     pending: HashMap<u32, Slot>,
     events: VecDeque<Event>,
+    /// How long is asked for a page.
+    patience: Duration,
+    /// What ends that.
+    stop: Option<OwnedFd>,
 }
 
 /// What is known of a command that was sent.
@@ -64,7 +71,21 @@ impl<S: Read + Write> Session<S> {
             seq: 0,
             pending: HashMap::new(),
             events: VecDeque::new(),
+            patience: PATIENCE,
+            stop: None,
         }
+    }
+
+    /// Sets how long is asked again for a page that is not in the VMM's
+    /// memory; about five seconds if this is not called.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// Has the wait for a page end with [`Error::Stopped`] as soon as `file`
+    /// is readable: the tool's signals, for one.
+    pub fn stop_by(&mut self, file: OwnedFd) {
+        self.stop = Some(file);
     }
 
     /// The stream, to be polled or given a time limit.
@@ -83,10 +104,22 @@ impl<S: Read + Write> Session<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with the kernel's code, and those of the connection.
+    /// [`Error::Refused`] with the kernel's code, [`Error::Absent`] and
+    /// [`Error::Stopped`] for memory, and those of the connection.
     pub fn call<C: Command>(&mut self, command: C) -> Result<C::Reply> {
         let ticket = self.send(command)?;
         self.wait(ticket)
+    }
+
+    /// As [`Session::call`], but a page that is not in the VMM's memory is
+    /// asked for once only: [`Error::Refused`] with `EAGAIN`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with the kernel's code, and those of the connection.
+    pub fn call_once<C: Command>(&mut self, command: C) -> Result<C::Reply> {
+        let seq = self.ask(&command)?;
+        self.answer_to(seq, &command)
     }
 
     /// Sends a command, to wait for its reply later. A few dozen commands may
@@ -97,7 +130,13 @@ impl<S: Read + Write> Session<S> {
     /// [`Error::Usage`] if it does not fit into a message, and those of the
     /// connection.
     pub fn send<C: Command>(&mut self, command: C) -> Result<Ticket<C>> {
-        let payload = command::payload(&command)?;
+        let seq = self.ask(&command)?;
+        Ok(Ticket { seq, command })
+    }
+
+    /// Sends a command; its sequence number.
+    fn ask<C: Command>(&mut self, command: &C) -> Result<u32> {
+        let payload = command::payload(command)?;
         loop {
             self.seq = self.seq.wrapping_add(1);
             if !self.pending.contains_key(&self.seq) {
@@ -110,32 +149,51 @@ impl<S: Read + Write> Session<S> {
             state: State::Waiting,
         };
         self.pending.insert(self.seq, slot);
-        Ok(Ticket {
-            seq: self.seq,
-            command,
-        })
+        Ok(self.seq)
     }
 
     /// Waits for the reply to a command that was sent.
+    ///
+    /// The kernel waits for no page that is not in the VMM's memory: it says
+    /// `EAGAIN`. This is where such a command is sent again.
     ///
     /// # Errors
     ///
     /// As [`Session::call`]. After any error the command is given up: its
     /// reply, should it come, is dropped.
     pub fn wait<C: Command>(&mut self, ticket: Ticket<C>) -> Result<C::Reply> {
+        let Ticket { mut seq, command } = ticket;
+        let mut patience = None;
         loop {
-            match self.pending.remove(&ticket.seq) {
+            match self.answer_to(seq, &command) {
+                Err(error) if C::REACHES_MEMORY && error.code() == Some(Code::EAGAIN) => {
+                    let limit = self.patience;
+                    let patience = patience.get_or_insert_with(|| Patience::new(limit));
+                    if !patience.pause(self.stop.as_ref().map(AsFd::as_fd))? {
+                        return Err(absent(&command));
+                    }
+                    seq = self.ask(&command)?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Waits for the reply to one sequence number.
+    fn answer_to<C: Command>(&mut self, seq: u32, command: &C) -> Result<C::Reply> {
+        loop {
+            match self.pending.remove(&seq) {
                 Some(Slot {
                     state: State::Answered(payload),
                     ..
-                }) => return decode(&ticket.command, &payload),
+                }) => return decode(command, &payload),
                 Some(slot) => {
-                    self.pending.insert(ticket.seq, slot);
+                    self.pending.insert(seq, slot);
                 }
                 None => return Err(Error::Usage("the command belongs to another session")),
             }
             if let Err(error) = self.receive(C::NAME) {
-                self.forget(ticket);
+                self.abandon(seq);
                 return Err(error);
             }
         }
@@ -143,10 +201,14 @@ impl<S: Read + Write> Session<S> {
 
     /// Gives a command up: it is carried out, but its reply is dropped.
     pub fn forget<C>(&mut self, ticket: Ticket<C>) {
-        match self.pending.get_mut(&ticket.seq) {
+        self.abandon(ticket.seq);
+    }
+
+    fn abandon(&mut self, seq: u32) {
+        match self.pending.get_mut(&seq) {
             Some(slot) if matches!(slot.state, State::Waiting) => slot.state = State::Abandoned,
             _ => {
-                self.pending.remove(&ticket.seq);
+                self.pending.remove(&seq);
             }
         }
     }
@@ -239,6 +301,19 @@ impl<S: Read + Write> Session<S> {
                 message.id, message.seq
             ))),
         }
+    }
+}
+
+/// The error of a command whose page has not come.
+fn absent<C: Command>(command: &C) -> Error {
+    // A vCPU that cannot take commands yet says the same.
+    let what = match command.vcpu() {
+        None => "the page",
+        Some(_) => "the vCPU cannot take commands yet, or a page of the guest's page tables",
+    };
+    Error::Absent {
+        command: C::NAME,
+        what,
     }
 }
 

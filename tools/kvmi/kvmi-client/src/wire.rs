@@ -53,6 +53,7 @@ assert_sizes! {
     kvmi_vm_set_page_access: 8,
     kvmi_page_access_entry: 16,
     kvmi_vm_get_max_gfn_reply: 8,
+    kvmi_vm_set_on_exit: 8,
     kvmi_vcpu_get_info_reply: 8,
     kvmi_vcpu_control_events: 8,
     kvmi_vcpu_get_registers: 8,

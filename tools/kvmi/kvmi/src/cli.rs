@@ -43,7 +43,7 @@ Numbers are decimal, or hexadecimal with 0x; K, M, G and T multiply by 1024.
 Exit codes: 0 done; 1 something failed or was refused; 2 wrong command line;
 3 no such VM, or several; 4 not permitted, or not supported by this host;
 5 another tool watches the VM; 6 the session or the VM ended; 7 no answer in
-time; 8 nothing found.";
+time, or memory that is not there now; 8 nothing found.";
 
 /// What every command that talks to a VM takes.
 #[derive(Args, Debug)]
@@ -108,7 +108,7 @@ pub enum Action {
     Mtrr(Mtrr),
     /// Stop vCPUs until Ctrl-C, `kvmi resume`, or the end of a piped input.
     Pause(Pause),
-    /// End the `kvmi pause` that holds the VM.
+    /// End the `kvmi pause` that holds the VM, or thaw a VM that a tool has left frozen.
     Resume,
     /// Wait for VMMs that connect and offer their VMs, and run a command for each.
     Listen(Listen),
@@ -298,6 +298,10 @@ pub struct Protect {
     /// Take the right to execute from the read-only data too.
     #[arg(long)]
     pub no_execute_data: bool,
+    /// What becomes of the protection if this tool dies, or fails, without having been told to
+    /// stop.
+    #[arg(long, value_name = "WHAT", default_value = "release")]
+    pub on_exit: protect::OnExit,
     /// Stop after so many violations; the kernel's own patching does not count.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,

@@ -67,8 +67,19 @@ pub struct Failure {
     pub message: String,
     /// What would help.
     pub fix: Option<String>,
+    kind: Kind,
+}
+
+/// What the caller may want to know of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
     /// Whoever reads the output has gone: nothing to say.
-    quiet: bool,
+    Quiet,
+    /// A page is not in the VMM's memory now.
+    Absent,
+    /// A signal ended a wait.
+    Stopped,
 }
 
 impl Failure {
@@ -78,7 +89,7 @@ impl Failure {
             exit,
             message: message.into(),
             fix: None,
-            quiet: false,
+            kind: Kind::Plain,
         }
     }
 
@@ -96,11 +107,24 @@ impl Failure {
 
     /// Reading or writing something of the user's failed.
     pub fn file(name: impl Display, error: &io::Error) -> Self {
-        let quiet = error.kind() == io::ErrorKind::BrokenPipe;
+        let kind = match error.kind() {
+            io::ErrorKind::BrokenPipe => Kind::Quiet,
+            _ => Kind::Plain,
+        };
         Failure {
-            quiet,
+            kind,
             ..Failure::new(Exit::Failed, format!("{name}: {error}"))
         }
+    }
+
+    /// Whether a page is not in the VMM's memory now: whoever can do without it does.
+    pub fn is_absent(&self) -> bool {
+        self.kind == Kind::Absent
+    }
+
+    /// Whether a signal ended the wait for a page.
+    pub fn is_stopped(&self) -> bool {
+        self.kind == Kind::Stopped
     }
 
     /// Prints the failure on standard error; the program's exit code.
@@ -108,7 +132,7 @@ impl Failure {
     /// A broken pipe is no failure: whoever read the output has enough.
     pub fn report(&self, json: bool) -> ExitCode {
         use io::Write;
-        if self.quiet {
+        if self.kind == Kind::Quiet {
             return ExitCode::SUCCESS;
         }
         // If standard error is closed, the exit code must do.
@@ -141,22 +165,35 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match &error {
             Error::Closed => Exit::Ended,
-            Error::Timeout { .. } => Exit::Timeout,
+            Error::Timeout { .. } | Error::Absent { .. } => Exit::Timeout,
             Error::Usage(_) => Exit::Usage,
             Error::Refused { code, .. } if *code == Code::EPERM => Exit::Denied,
-            Error::Refused { .. } | Error::Protocol(_) | Error::Io(_) => Exit::Failed,
+            Error::Refused { .. } | Error::Stopped | Error::Protocol(_) | Error::Io(_) => {
+                Exit::Failed
+            }
         };
         let fix = match &error {
             Error::Timeout { .. } => Some(
                 "a vCPU answers only while its VMM runs it: is the VM stopped? \
                  --timeout waits longer",
             ),
+            Error::Absent { .. } => Some(
+                "try again: the host's memory is short, or what supplies the VM's memory is slow",
+            ),
             Error::Refused { code, .. } if *code == Code::ENOSYS => {
                 Some("a newer kernel may have the command; `kvmi info` shows what this one has")
             }
             _ => None,
         };
-        let failure = Failure::new(exit, error.to_string());
+        let kind = match &error {
+            Error::Absent { .. } => Kind::Absent,
+            Error::Stopped => Kind::Stopped,
+            _ => Kind::Plain,
+        };
+        let failure = Failure {
+            kind,
+            ..Failure::new(exit, error.to_string())
+        };
         match fix {
             Some(fix) => failure.fix(fix),
             None => failure,

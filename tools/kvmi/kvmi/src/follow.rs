@@ -100,8 +100,12 @@ pub fn follow(
             None if more => follower.session().event()?,
             None => continue,
         };
-        if let Some(end) = take(follower, event)? {
-            return Ok(end);
+        match take(follower, event) {
+            Ok(None) => {}
+            Ok(Some(end)) => return Ok(end),
+            // It came while a page was waited for.
+            Err(failure) if failure.is_stopped() => return Ok(End::Signal),
+            Err(failure) => return Err(failure),
         }
     }
 }

@@ -21,10 +21,14 @@ pub fn at_rip<S: Read + Write>(
     session: &mut Session<S>,
     event: &VcpuEvent,
 ) -> Result<Option<String>> {
-    Ok(decode(session, event)?.as_ref().map(text))
+    match decode(session, event) {
+        Err(failure) if failure.is_absent() => Ok(None),
+        decoded => Ok(decoded?.as_ref().map(text)),
+    }
 }
 
-/// The instruction at RIP, which may be an invalid one; `None` if it cannot be read.
+/// The instruction at RIP, which may be an invalid one; `None` if nothing is mapped there. It
+/// fails if that is in memory which is not there now.
 pub fn decode<S: Read + Write>(
     session: &mut Session<S>,
     event: &VcpuEvent,
@@ -147,6 +151,22 @@ mod tests {
         }
         event.arch.mode = 8;
         event.arch.regs.rip = 0x2000;
+        assert_eq!(at_rip(&mut session, &event).unwrap(), None);
+        drop(session);
+        kernel.join().unwrap();
+    }
+
+    #[test]
+    fn memory_that_is_not_there_now_is_told_from_none() {
+        let mut vm = Vm {
+            pages: [(1, vec![0x90; 4096])].into(),
+            ..Vm::default()
+        };
+        vm.absent.insert(1, u64::MAX);
+        let (mut session, kernel) = fake::session(|kernel| vm.serve(kernel));
+        session.set_patience(std::time::Duration::from_millis(10));
+        let event = fake::parsed_event(kvmi_client::wire::KVMI_VCPU_EVENT_PAUSE as u16, &[]);
+        assert!(decode(&mut session, &event).unwrap_err().is_absent());
         assert_eq!(at_rip(&mut session, &event).unwrap(), None);
         drop(session);
         kernel.join().unwrap();

@@ -68,7 +68,12 @@ impl Linux {
         if let Some(known) = self.names.get(&gva) {
             return Ok(known.clone());
         }
-        let name = found(self.kernel.describe(&mut Physical(session), gva))?.flatten();
+        let described = self.kernel.describe(&mut Physical(session), gva);
+        if is_absent(&described) {
+            // It may be known the next time.
+            return Ok(None);
+        }
+        let name = found(described)?.flatten();
         if self.names.len() < REMEMBERED {
             self.names.insert(gva, name.clone());
         }
@@ -89,10 +94,15 @@ impl Linux {
             gs_base: arch.sregs.gs.base,
             kernel_gs_base: arch.msrs.shadow_gs,
         };
-        Ok(found(self.kernel.current(&mut Physical(session), &vcpu))?.flatten())
+        let current = self.kernel.current(&mut Physical(session), &vcpu);
+        if is_absent(&current) {
+            return Ok(None);
+        }
+        Ok(found(current)?.flatten())
     }
 
-    /// The number on top of the stack: in a function without a frame, where it returns to.
+    /// The number on top of the stack: in a function without a frame, where it returns to. It fails
+    /// if that is not in the VMM's memory now.
     pub fn on_stack(&self, session: &mut Session<UnixStream>, rsp: u64) -> Result<Option<u64>> {
         Ok(found(self.kernel.return_address(&mut Physical(session), rsp))?.flatten())
     }
@@ -115,6 +125,11 @@ fn found<T>(result: kvmi_linux::Result<T, Failure>) -> Result<Option<T>> {
         Err(Error::Memory(failure)) => Err(failure),
         Err(_) => Ok(None),
     }
+}
+
+/// Whether memory was needed that is not there now.
+fn is_absent<T>(result: &kvmi_linux::Result<T, Failure>) -> bool {
+    matches!(result, Err(Error::Memory(failure)) if failure.is_absent())
 }
 
 /// Why the guest's kernel is not as it would have to be.

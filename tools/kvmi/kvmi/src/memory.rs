@@ -137,8 +137,10 @@ pub fn skip_hole<S: Read + Write>(
 
 fn has_memory<S: Read + Write>(session: &mut Session<S>, gfn: u64) -> Result<bool> {
     let gpa = gfn * PAGE;
-    match session.call(ReadPhysical { gpa, size: 1 }) {
+    match session.call_once(ReadPhysical { gpa, size: 1 }) {
         Ok(_) => Ok(true),
+        // There is, though it is not in the VMM's memory now.
+        Err(error) if error.code() == Some(Code::EAGAIN) => Ok(true),
         Err(error) if error.code() == Some(Code::ENOENT) => Ok(false),
         Err(error) => Err(at(gpa)(error)),
     }
@@ -254,6 +256,48 @@ mod tests {
         assert_eq!(skip(0x140, 0x140 * PAGE), None);
         drop(session);
         kernel.join().unwrap();
+    }
+
+    #[test]
+    fn pages_that_are_not_there_now_are_memory() {
+        let absent = |times| {
+            let mut vm = vm(0..3);
+            vm.absent.insert(1, times);
+            vm
+        };
+        let kernel = absent(3);
+        let (mut session, kernel) = fake::session(|fake| kernel.serve(fake));
+        let mut read = Vec::new();
+        scan(&mut session, 0, 3 * PAGE, |_, _, bytes| {
+            read.extend_from_slice(bytes.unwrap_or_default());
+            Ok(true)
+        })
+        .unwrap();
+        let pages: Vec<_> = read.chunks(4096).map(|page| page[0]).collect();
+        assert_eq!(pages, [0, 1, 2], "in their order");
+        drop(session);
+        kernel.join().unwrap();
+
+        let kernel = absent(u64::MAX);
+        let (mut session, kernel) = fake::session(|fake| kernel.serve(fake));
+        assert!(has_memory(&mut session, 1).unwrap(), "nobody waits for it");
+        session.set_patience(std::time::Duration::from_millis(10));
+        let failure = scan(&mut session, 0, 3 * PAGE, |_, _, _| Ok(true)).unwrap_err();
+        assert!(failure.is_absent() && failure.exit == Exit::Timeout);
+        let message = &failure.message;
+        assert!(
+            message.starts_with("at 0x1000: VM_READ_PHYSICAL"),
+            "{message}"
+        );
+        let failure = store(&mut session, 0xfff, b"ab", |_| ()).unwrap_err();
+        let message = &failure.message;
+        assert!(
+            message.starts_with("1 bytes were written, then: at 0x1000"),
+            "{message}"
+        );
+        drop(session);
+        let asked = kernel.join().unwrap().commands;
+        assert_eq!(asked[0], 12);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 
 use iced_x86::{Instruction, InstructionInfoFactory, Register, UsedMemory};
 use kvmi_client::{
-    Access, Session,
+    Access, Error, Session,
     command::{PAGE, TranslateGva, within_page},
     event::VcpuEvent,
     wire,
@@ -51,8 +51,11 @@ pub fn find<S: Read + Write>(
                 Some(told) => told == gva,
                 None => {
                     let vcpu = event.vcpu;
-                    let gpa = session.call(TranslateGva { vcpu, gva });
-                    gpa.map_err(target::on_vcpu(vcpu))? == Some(pf.gpa)
+                    match session.call(TranslateGva { vcpu, gva }) {
+                        // Not known, which is no reason to fail.
+                        Err(Error::Absent { .. }) => false,
+                        gpa => gpa.map_err(target::on_vcpu(vcpu))? == Some(pf.gpa),
+                    }
                 }
             };
             if leads {

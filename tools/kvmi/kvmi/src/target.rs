@@ -6,8 +6,8 @@ use std::{fmt::Display, os::unix::net::UnixStream};
 
 use kvmi_client::{
     Code, Error, Session,
-    attach::{self, AttachError, Attachment, Hook, Process},
-    command::{ControlVmEvents, GetInfo},
+    attach::{self, AttachError, Attachment, Hook, Process, State},
+    command::{ControlVmEvents, GetInfo, GetVersion, OnExit, SetOnExit},
     wire,
 };
 
@@ -54,6 +54,10 @@ pub struct Vm {
     pub session: Session<UnixStream>,
     /// Where it comes from.
     pub source: Source,
+    /// What becomes of page restrictions if this process dies.
+    pub on_exit: OnExit,
+    /// A tool that died has left it frozen, and nobody has taken that over yet.
+    pub frozen: bool,
 }
 
 /// Where a session comes from.
@@ -70,9 +74,12 @@ impl Vm {
             return Ok(Vm {
                 session: Session::new(given::stream(fd)?),
                 source: Source::Given(Given::from_environment()),
+                on_exit: OnExit::Release,
+                frozen: false,
             });
         }
         let process = find(global)?;
+        let frozen = matches!(process.state(), Ok(State::Frozen(_)));
         let vm = Attachment::new(process.pid).map_err(|error| match error {
             // It was there a moment ago.
             AttachError::NoProcess(pid) => Failure::new(
@@ -81,11 +88,47 @@ impl Vm {
             ),
             error => error.into(),
         })?;
-        Ok(Vm {
+        let mut vm = Vm {
             session: vm.session,
             source: Source::Attached(vm.hook),
-        })
+            on_exit: OnExit::Release,
+            frozen,
+        };
+        // Whoever only looks leaves it as it was, also if this process dies.
+        if frozen {
+            set_on_exit(&mut vm.session, OnExit::Freeze)?;
+            vm.on_exit = OnExit::Freeze;
+        }
+        Ok(vm)
     }
+
+    /// Whether the session is to die rather than be undone: what is restricted then becomes what
+    /// was set with VM_SET_ON_EXIT.
+    fn dies<T>(&self, result: &Result<T>) -> bool {
+        self.on_exit != OnExit::Release && (result.is_err() || self.frozen)
+    }
+}
+
+/// Sets what becomes of page restrictions if this process dies.
+pub fn set_on_exit(session: &mut Session<UnixStream>, action: OnExit) -> Result<()> {
+    let denied = |text: &str| Failure::new(Exit::Denied, text);
+    if session.call(GetVersion)?.features.on_exit == 0 {
+        return Err(denied(
+            "this kernel's introspection gives everything back when the tool dies, and has no \
+             choice in that",
+        )
+        .fix("leave --on-exit away, or load newer KVM modules"));
+    }
+    session
+        .call(SetOnExit { action })
+        .map_err(|error| match error.code() {
+            Some(Code::EPERM) => denied(
+                "the owner of the VM does not let the tool say what becomes of it when the tool \
+                 dies (VM_SET_ON_EXIT)",
+            )
+            .fix("leave --on-exit away, or allow the command: for QEMU, among command.N"),
+            _ => error.into(),
+        })
 }
 
 /// Runs `work` with a session. One that this process made ends then, whatever
@@ -109,7 +152,9 @@ fn run<T>(global: &Global, ends: bool, work: impl FnOnce(&mut Vm) -> Result<T>) 
         .set_read_timeout(limit)
         .map_err(|error| Failure::file("socket", &error))?;
     let result = work(&mut vm);
+    let dies = vm.dies(&result);
     match vm.source {
+        Source::Attached(_) if dies => {}
         Source::Attached(hook) => hook.detach(),
         Source::Given(_) if ends || result.is_err() => given::end(vm.session.stream()),
         Source::Given(_) => {}
@@ -157,7 +202,7 @@ pub fn vcpus(vm: &mut Vm, only: Option<u16>) -> Result<Vec<u16>> {
 /// Says which vCPU a command failed on.
 pub fn on_vcpu(vcpu: u16) -> impl Fn(Error) -> Failure {
     move |error| match error.code() {
-        Some(Code::EAGAIN) => Failure::new(
+        Some(Code::EAGAIN) if !matches!(error, Error::Absent { .. }) => Failure::new(
             Exit::Failed,
             format!("vCPU {vcpu} cannot take commands yet"),
         )
@@ -202,4 +247,34 @@ fn no_vcpu(vcpu: u16, count: u16) -> Failure {
     let last = count.saturating_sub(1);
     Failure::new(Exit::Failed, format!("the VM has no vCPU {vcpu}"))
         .fix(format!("vCPUs are numbered from 0 to {last}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_dies_where_that_means_what_was_wanted() {
+        let failed = || Err::<(), _>(Failure::new(Exit::Failed, "x"));
+        for (on_exit, frozen, result, dies) in [
+            (OnExit::Release, false, Ok(()), false),
+            (OnExit::Release, false, failed(), false),
+            // Told to end, a protection ends; what fails, dies.
+            (OnExit::Freeze, false, Ok(()), false),
+            (OnExit::Freeze, false, failed(), true),
+            (OnExit::Crash, false, failed(), true),
+            // Whoever only looks at what is frozen.
+            (OnExit::Freeze, true, Ok(()), true),
+            (OnExit::Freeze, true, failed(), true),
+        ] {
+            let (stream, _other) = UnixStream::pair().unwrap();
+            let vm = Vm {
+                session: Session::new(stream),
+                source: Source::Given(Given::from_environment()),
+                on_exit,
+                frozen,
+            };
+            assert_eq!(vm.dies(&result), dies, "{on_exit:?} {frozen} {result:?}");
+        }
+    }
 }

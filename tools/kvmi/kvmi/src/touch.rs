@@ -45,6 +45,8 @@ pub struct Touch {
     pub after: Option<Vec<u8>>,
     /// The instruction that does it.
     pub instruction: Option<Instruction>,
+    /// The instruction lies in memory that is not there now.
+    pub unread: bool,
 }
 
 impl Touch {
@@ -56,7 +58,11 @@ impl Touch {
         start: Instant,
     ) -> Result<Self> {
         let (time, seconds) = (SystemTime::now(), start.elapsed().as_secs_f64());
-        let instruction = instruction::decode(session, event)?;
+        let (instruction, unread) = match instruction::decode(session, event) {
+            Ok(instruction) => (instruction, false),
+            Err(failure) if failure.is_absent() => (None, true),
+            Err(failure) => return Err(failure),
+        };
         let operand = operand::find(session, event, pf, instruction.as_ref())?;
         let mut touch = Touch {
             time,
@@ -71,6 +77,7 @@ impl Touch {
             before: None,
             after: None,
             instruction,
+            unread,
         };
         touch.before = touch.read(session)?;
         Ok(touch)
@@ -90,7 +97,7 @@ impl Touch {
             size,
         }) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(Error::Refused { .. }) => Ok(None),
+            Err(Error::Refused { .. } | Error::Absent { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

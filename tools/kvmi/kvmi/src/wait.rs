@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use kvmi_client::poll;
+use kvmi_client::{Session, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::failure::{Failure, Result};
@@ -25,6 +25,14 @@ fn register() -> io::Result<UnixStream> {
         signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
     }
     Ok(read)
+}
+
+/// Has a signal end the waits of a session for memory too.
+pub fn heed(session: &mut Session<UnixStream>, signals: &UnixStream) -> Result<()> {
+    let signals = signals.try_clone();
+    let signals = signals.map_err(|error| Failure::file("signals", &error))?;
+    session.stop_by(signals.into());
+    Ok(())
 }
 
 /// Waits until one of the files is readable or closed, or until `deadline`;

@@ -24,6 +24,9 @@ pub enum State {
     Active(Hooker),
     /// A tool watched; its connection is closed.
     Dead(Hooker),
+    /// A tool watched, and died; what it restricted stays so until the next
+    /// tool, or until UNHOOK.
+    Frozen(Hooker),
     /// The kernel says nothing about it: it has no introspection.
     Unknown,
 }
@@ -49,16 +52,18 @@ impl State {
             Some("none") => State::None,
             Some("active") => State::Active(hooker()),
             Some("dead") => State::Dead(hooker()),
+            Some("frozen") => State::Frozen(hooker()),
             _ => State::Unknown,
         }
     }
 
-    /// One word: `none`, `active`, `dead` or `unavailable`.
+    /// One word: `none`, `active`, `dead`, `frozen` or `unavailable`.
     pub fn word(&self) -> &'static str {
         match self {
             State::None => "none",
             State::Active(_) => "active",
             State::Dead(_) => "dead",
+            State::Frozen(_) => "frozen",
             State::Unknown => "unavailable",
         }
     }
@@ -98,6 +103,9 @@ mod tests {
             State::parse("kvmi:\tdead\n"),
             State::Dead(Hooker::default())
         );
+        let frozen = State::parse("kvmi:\tfrozen\nkvmi-hooker-pid:\t7\n");
+        assert!(matches!(&frozen, State::Frozen(hooker) if hooker.pid == Some(7)));
+        assert_eq!(frozen.word(), "frozen");
         assert_eq!(State::parse("pos:\t0\n"), State::Unknown);
         assert_eq!(State::parse(""), State::Unknown);
     }

@@ -114,7 +114,8 @@ impl Hook {
             State::Active(hooker) | State::Dead(hooker) => {
                 fdinfo::same_uuid(&hooker.uuid, &self.uuid)
             }
-            State::None | State::Unknown => false,
+            // What is frozen stays so: its session did not end by leave.
+            State::None | State::Frozen(_) | State::Unknown => false,
         };
         if self.process.state().is_ok_and(|state| ours(&state)) {
             if let Ok(vm) = duplicate(&self.pidfd, &self.process) {

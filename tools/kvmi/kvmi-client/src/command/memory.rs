@@ -22,7 +22,8 @@ pub fn within_page(gpa: u64, len: u64) -> usize {
 
 /// Reads guest physical memory, within one page.
 ///
-/// Errors: `EINVAL` nothing, too much, or across pages; `ENOENT` no memory.
+/// Errors: `EINVAL` nothing, too much, or across pages; `ENOENT` no memory;
+/// `EAGAIN` the page is not in the VMM's memory now.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadPhysical {
     /// Guest physical address.
@@ -34,6 +35,7 @@ pub struct ReadPhysical {
 impl Command for ReadPhysical {
     const ID: u16 = wire::KVMI_VM_READ_PHYSICAL as u16;
     const NAME: &'static str = "VM_READ_PHYSICAL";
+    const REACHES_MEMORY: bool = true;
     type Request = wire::kvmi_vm_read_physical;
     type Reply = Vec<u8>;
 
@@ -57,7 +59,7 @@ impl Command for ReadPhysical {
 /// Writes guest physical memory, within one page.
 ///
 /// Errors: `EINVAL` nothing, too much, or across pages; `ENOENT` no memory, or
-/// memory that is read-only.
+/// memory that is read-only; `EAGAIN` the page is not in the VMM's memory now.
 #[derive(Clone, Copy, Debug)]
 pub struct WritePhysical<'a> {
     /// Guest physical address.
@@ -69,6 +71,7 @@ pub struct WritePhysical<'a> {
 impl Command for WritePhysical<'_> {
     const ID: u16 = wire::KVMI_VM_WRITE_PHYSICAL as u16;
     const NAME: &'static str = "VM_WRITE_PHYSICAL";
+    const REACHES_MEMORY: bool = true;
     type Request = wire::kvmi_vm_write_physical;
     type Reply = ();
 

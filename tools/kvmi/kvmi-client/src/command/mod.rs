@@ -25,6 +25,9 @@ pub trait Command {
     const ID: u16;
     /// Its name, as the protocol spells it without the prefix.
     const NAME: &'static str;
+    /// Whether it looks at the guest's memory, or at its page tables: then `EAGAIN` says that a
+    /// page is not in the VMM's memory now, and [`Session`](crate::Session) asks again.
+    const REACHES_MEMORY: bool = false;
     /// The fixed part of the request, behind the vCPU's index if there is one.
     type Request: IntoBytes + Immutable;
     /// What a successful reply carries.
@@ -101,6 +104,7 @@ pub const ALL: &[(u16, &str)] = &[
     (ControlCleanup::ID, ControlCleanup::NAME),
     (SetPageAccess::ID, SetPageAccess::NAME),
     (GetMaxGfn::ID, GetMaxGfn::NAME),
+    (SetOnExit::ID, SetOnExit::NAME),
     (GetVcpuInfo::ID, GetVcpuInfo::NAME),
     (ControlEvents::ID, ControlEvents::NAME),
     (GetRegisters::ID, GetRegisters::NAME),

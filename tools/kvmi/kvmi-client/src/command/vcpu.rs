@@ -317,6 +317,7 @@ pub struct TranslateGva {
 impl Command for TranslateGva {
     const ID: u16 = wire::KVMI_VCPU_TRANSLATE_GVA as u16;
     const NAME: &'static str = "VCPU_TRANSLATE_GVA";
+    const REACHES_MEMORY: bool = true;
     type Request = wire::kvmi_vcpu_translate_gva;
     type Reply = Option<u64>;
 

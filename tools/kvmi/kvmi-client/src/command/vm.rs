@@ -182,3 +182,59 @@ impl Command for ControlCleanup {
         Ok(())
     }
 }
+
+/// What becomes of page restrictions when the tool dies, that is when its
+/// connection ends without UNHOOK.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnExit {
+    /// They end: the guest gets everything back.
+    #[default]
+    Release,
+    /// They stay with the VM, and a vCPU that meets one waits for the next tool.
+    Freeze,
+    /// The first vCPU that meets one ends the VM by a shutdown.
+    Crash,
+}
+
+impl OnExit {
+    /// The number on the wire.
+    pub const fn number(self) -> u8 {
+        let number = match self {
+            OnExit::Release => wire::KVMI_ON_EXIT_RELEASE,
+            OnExit::Freeze => wire::KVMI_ON_EXIT_FREEZE,
+            OnExit::Crash => wire::KVMI_ON_EXIT_CRASH,
+        };
+        number as u8
+    }
+}
+
+/// Sets what becomes of page restrictions when this session dies.
+///
+/// A session begins with [`OnExit::Release`], also on a VM that is frozen.
+/// UNHOOK releases always. `features.on_exit` of [`GetVersion`] says whether
+/// the kernel has the command.
+///
+/// Errors: `EPERM` not allowed, `ENOSYS` an older kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct SetOnExit {
+    /// What becomes of them.
+    pub action: OnExit,
+}
+
+impl Command for SetOnExit {
+    const ID: u16 = wire::KVMI_VM_SET_ON_EXIT as u16;
+    const NAME: &'static str = "VM_SET_ON_EXIT";
+    type Request = wire::kvmi_vm_set_on_exit;
+    type Reply = ();
+
+    fn request(&self) -> Result<Self::Request> {
+        Ok(wire::kvmi_vm_set_on_exit {
+            action: self.action.number(),
+            ..Default::default()
+        })
+    }
+
+    fn reply(&self, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+}

@@ -2,6 +2,7 @@
 
 //! The crate against a kernel that behaves, and one that does not.
 
+mod absent;
 mod event;
 mod handshake;
 mod listen;

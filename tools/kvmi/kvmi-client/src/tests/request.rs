@@ -91,6 +91,8 @@ fn request_sizes() {
     let entries = [wire::kvmi_page_access_entry::default(); 3];
     size(SetPageAccess { entries: &entries }, 20, 8 + 16 * 3);
     size(GetMaxGfn, 22, 0);
+    let action = OnExit::Freeze;
+    size(SetOnExit { action }, 24, 8);
     size(GetVcpuInfo { vcpu }, 3, 8);
     size(
         ControlEvents {
@@ -157,7 +159,7 @@ fn request_sizes() {
     );
     size(ControlSinglestep { vcpu, enable }, 27, 16);
     size(TranslateGva { vcpu, gva: 0 }, 29, 16);
-    assert_eq!(ALL.len(), 25);
+    assert_eq!(ALL.len(), 26);
 }
 
 #[test]
@@ -179,4 +181,16 @@ fn pages() {
     assert_eq!(within_page(0, 5000), 4096);
     assert_eq!(within_page(4095, 5000), 1);
     assert_eq!(within_page(u64::MAX, 5000), 1);
+}
+
+#[test]
+fn what_becomes_of_restrictions() {
+    let (mut session, kernel) = session(|kernel| crate::fake::Vm::default().serve(kernel));
+    for action in [OnExit::Freeze, OnExit::Crash, OnExit::Release] {
+        session.call(SetOnExit { action }).unwrap();
+    }
+    assert_eq!(session.call(GetVersion).unwrap().features.on_exit, 1);
+    assert_eq!(OnExit::default(), OnExit::Release);
+    drop(session);
+    assert_eq!(kernel.join().unwrap().on_exit, [1, 2, 0]);
 }

@@ -143,7 +143,7 @@ fn error_replies() {
             };
             kernel.send(command.id, command.seq, error.as_bytes());
         });
-        let error = session.call(read_command()).unwrap_err();
+        let error = session.call_once(read_command()).unwrap_err();
         let code = error.code().unwrap();
         assert_eq!(code.number(), number as u32);
         assert_eq!(code.name().is_some(), number != 4242);

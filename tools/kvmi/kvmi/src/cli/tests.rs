@@ -39,6 +39,15 @@ fn arguments() {
     assert!(parse("kvmi watch 0x1000 8 --access rw --count 3 --for 5s").is_ok());
     assert!(parse("kvmi watch linux_banner+1 8 --no-symbols --vcpu 1").is_ok());
     assert!(parse("kvmi protect --action block --no-execute-data --count 1").is_ok());
+    for (words, expected) in [
+        ("", protect::OnExit::Release),
+        (" --on-exit release", protect::OnExit::Release),
+        (" --on-exit freeze", protect::OnExit::Freeze),
+        (" --on-exit crash", protect::OnExit::Crash),
+    ] {
+        let cli = parse(&format!("kvmi protect{words}")).unwrap();
+        assert!(matches!(cli.action, Action::Protect(args) if args.on_exit == expected));
+    }
     let both = parse("kvmi protect --no-allow-self-patching --allow-self-patching").unwrap();
     assert!(matches!(both.action, Action::Protect(args) if !args.no_allow_self_patching));
     assert!(parse("kvmi inject 14 --error-code 0x2 --address 0x1000 --vcpu 1").is_ok());
@@ -67,6 +76,8 @@ fn wrong_arguments() {
         "kvmi trace --step 0",
         "kvmi trace --disassemble",
         "kvmi protect --action stop",
+        "kvmi protect --on-exit stay",
+        "kvmi protect --on-exit",
         "kvmi watch 0",
         "kvmi watch 0 1 --access q",
         "kvmi watch 0 1 --access",

@@ -51,7 +51,10 @@ pub fn run(global: &Global, output: &mut Output) -> Result<()> {
                 "uuid": uuid,
                 "version": version.version,
                 "max_message_size": version.max_msg_size,
-                "features": { "singlestep": version.features.singlestep != 0 },
+                "features": {
+                    "singlestep": version.features.singlestep != 0,
+                    "on_exit": version.features.on_exit != 0,
+                },
                 "vcpu_count": vcpus.len(),
                 "max_gfn": max_gfn.map(hex),
                 "vcpus": vcpus.iter().zip(&speeds)
@@ -75,12 +78,10 @@ pub fn run(global: &Global, output: &mut Output) -> Result<()> {
             "messages     up to {} bytes",
             version.max_msg_size
         ))?;
-        let step = if version.features.singlestep != 0 {
-            "yes"
-        } else {
-            "no"
-        };
-        output.line(format_args!("single-step  {step}"))?;
+        let has = |feature: u8| if feature != 0 { "yes" } else { "no" };
+        let (step, on_exit) = (version.features.singlestep, version.features.on_exit);
+        output.line(format_args!("single-step  {}", has(step)))?;
+        output.line(format_args!("on-exit      {}", has(on_exit)))?;
         output.line(format_args!("vCPUs        {}", vcpus.len()))?;
         match max_gfn {
             Some(gfn) => {

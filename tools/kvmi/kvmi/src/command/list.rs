@@ -61,7 +61,7 @@ pub fn run(output: &mut Output) -> Result<()> {
 
 fn hooker(state: &State) -> Option<&Hooker> {
     match state {
-        State::Active(by) | State::Dead(by) => Some(by),
+        State::Active(by) | State::Dead(by) | State::Frozen(by) => Some(by),
         State::None | State::Unknown => None,
     }
 }
@@ -74,6 +74,7 @@ fn describe(state: &State) -> String {
             None => format!("by {}", by.comm),
         },
         State::Dead(_) => "no (a tool left)".into(),
+        State::Frozen(_) => "frozen (a tool died)".into(),
         State::Unknown => "not supported".into(),
     }
 }
@@ -91,6 +92,8 @@ mod tests {
         };
         assert_eq!(describe(&State::Active(by.clone())), "by x (7)");
         assert_eq!(describe(&State::None), "no");
-        assert!(hooker(&State::Dead(by)).is_some());
+        assert!(hooker(&State::Dead(by.clone())).is_some());
+        assert_eq!(describe(&State::Frozen(by.clone())), "frozen (a tool died)");
+        assert!(hooker(&State::Frozen(by)).is_some());
     }
 }

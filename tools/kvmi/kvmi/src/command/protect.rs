@@ -7,17 +7,20 @@
 //! nor what its own page tables and CR0.WP allow.
 
 mod act;
+mod on_exit;
 mod patching;
 mod report;
 #[cfg(test)]
 mod tests;
 
 pub use act::Action;
+pub use on_exit::OnExit;
 
 use std::{os::unix::net::UnixStream, time::Instant};
 
 use kvmi_client::{
-    Access, Session,
+    Access, Error, Session,
+    command::{self, SetOnExit, SetPageAccess},
     event::{Answer, Kind, VcpuEvent},
     wire,
 };
@@ -41,6 +44,7 @@ use report::{Part, Violation};
 pub fn run(global: &Global, args: &Protect, output: &mut Output) -> Result<()> {
     let signals = wait::signals()?;
     target::hold(global, |vm| {
+        wait::heed(&mut vm.session, &signals)?;
         let vcpus = target::vcpus(vm, None)?;
         let session = &mut vm.session;
         let linux = Linux::find(session, &vcpus)?;
@@ -48,10 +52,15 @@ pub fn run(global: &Global, args: &Protect, output: &mut Output) -> Result<()> {
         let mut protector = Protector::new(session, output, linux, parts, args.action);
         protector.allow_own = !args.no_allow_self_patching;
         protector.limit = args.count;
+        protector.on_exit = args.on_exit;
+        protector.frozen = vm.frozen;
         protector.begin(&vcpus)?;
+        // From here on the session's death means what was wanted, and a failure is a death.
+        (vm.on_exit, vm.frozen) = (args.on_exit.action(), false);
         let until = args.time.map(|time| Instant::now() + time);
         let end = follow(&mut protector, until, &signals)?;
-        protector.finish(end)
+        protector.finish(end)?;
+        protector.let_go()
     })
 }
 
@@ -91,6 +100,9 @@ struct Protector<'a> {
     violations: u64,
     patches: u64,
     limit: Option<u64>,
+    on_exit: OnExit,
+    /// The VM is one that a tool has left frozen.
+    frozen: bool,
     /// The VM was ended.
     over: bool,
     /// Those that report.
@@ -118,31 +130,90 @@ impl<'a> Protector<'a> {
             violations: 0,
             patches: 0,
             limit: None,
+            on_exit: OnExit::Release,
+            frozen: false,
             over: false,
             vcpus: Vec::new(),
         }
     }
 
     /// Restricts the pages; before, whoever could be denied something can report it.
+    ///
+    /// A frozen VM is taken over with nothing open in between. What the dead tool has restricted
+    /// stays: what it had in common with this one is set anew, not lifted first; the rest, which
+    /// nobody lists, is lifted by [`Self::lift`] where it is met, thus after all of this. If this
+    /// tool dies before it is done, the VM is frozen as before.
     fn begin(&mut self, vcpus: &[u16]) -> Result<()> {
+        if !self.frozen && self.on_exit != OnExit::Release {
+            target::set_on_exit(self.session, self.on_exit.action())?;
+        }
         target::expect_unhook(self.session)?;
         pages::report(self.session, vcpus)?;
         self.vcpus = vcpus.to_vec();
         for part in &self.parts {
             pages::restrict(self.session, &part.frames(), part.allowed)?;
         }
+        if self.frozen && self.on_exit != OnExit::Freeze {
+            target::set_on_exit(self.session, self.on_exit.action())?;
+        }
         self.start = Instant::now();
         let kernel = &self.linux.kernel;
         let (banner, moved) = (&kernel.banner, kernel.moved);
-        report::begin(banner, moved, &self.parts, self.action, self.output)
+        let beginning = report::Beginning {
+            banner,
+            moved,
+            parts: &self.parts,
+            action: self.action,
+            on_exit: self.on_exit,
+            frozen: self.frozen,
+        };
+        beginning.print(self.output)
+    }
+
+    /// Ends the protection as it was told to: it is no death. What is restricted then goes with
+    /// the session.
+    fn let_go(&mut self) -> Result<()> {
+        if self.on_exit == OnExit::Release {
+            return Ok(());
+        }
+        let action = command::OnExit::Release;
+        match self.session.call(SetOnExit { action }) {
+            // The VM may have ended.
+            Ok(()) | Err(Error::Closed) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lifts what a dead tool has restricted and this one does not want, now that it is met.
+    fn lift(&mut self, event: &VcpuEvent, gpa: u64) -> Result<()> {
+        let entries = &[SetPageAccess::entry(gpa, Access::ALL)];
+        match self.session.call(SetPageAccess { entries }) {
+            // Its memory may be gone.
+            Ok(()) | Err(Error::Refused { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.session.answer(event, Answer::Continue)?)
     }
 
     /// An access of a page that is restricted.
     fn denied(&mut self, event: &VcpuEvent, pf: &wire::kvmi_vcpu_event_pf) -> Result<()> {
+        if !self.parts.iter().any(|part| part.holds(pf.gpa)) {
+            return self.lift(event, pf.gpa);
+        }
         let mut touch = Touch::new(self.session, event, pf, self.start)?;
-        let own = self
+        let own = match self
             .patching
-            .is_own(self.session, &self.linux, event, &touch)?;
+            .is_own(self.session, &self.linux, event, &touch)
+        {
+            // Who it is cannot be told now: nothing is done, and it is tried again.
+            Err(failure) if failure.is_absent() => {
+                return Ok(self.session.answer(event, Answer::Retry)?);
+            }
+            own => own?,
+        };
+        if touch.unread && self.action != Action::Log {
+            return Ok(self.session.answer(event, Answer::Retry)?);
+        }
         let mut violation = self.violation(event, &touch)?;
         if own && self.allow_own {
             violation.verdict = Verdict::SelfPatching;
@@ -219,6 +290,10 @@ impl Follower for Protector<'_> {
     }
 
     fn take_back(&mut self) -> kvmi_client::Result<()> {
+        if self.on_exit != OnExit::Release {
+            let action = command::OnExit::Release;
+            self.session.call(SetOnExit { action })?;
+        }
         let frames = self.parts.iter().flat_map(Part::frames).collect();
         pages::take_back(self.session, &frames, &self.vcpus)?;
         self.through.take_back(self.session)

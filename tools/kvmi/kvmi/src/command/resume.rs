@@ -5,13 +5,15 @@
 //! The session that stopped a VM belongs to a living `kvmi pause`; the kernel
 //! says which. Resuming is asking that process to end (SIGTERM), and waiting
 //! until the VM is free.
+//!
+//! A VM that a tool has left frozen goes on when it is hooked and unhooked.
 
 use std::{
     fs, thread,
     time::{Duration, Instant},
 };
 
-use kvmi_client::attach::{Hooker, Process, State};
+use kvmi_client::attach::{Attachment, Hooker, Process, State};
 use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
@@ -31,6 +33,7 @@ pub fn run(global: &Global, output: &mut Output) -> Result<()> {
     let vm = process.pid;
     let by = match state(&process)? {
         State::Active(by) => by,
+        State::Frozen(_) => return thaw(&process, output),
         State::None | State::Dead(_) => {
             let message = format!("nothing holds the VM of process {vm}: it is not paused by kvmi");
             return Err(Failure::new(Exit::NotFound, message));
@@ -74,6 +77,22 @@ pub fn run(global: &Global, output: &mut Output) -> Result<()> {
             "the VM of process {vm} goes on: `kvmi pause` (process {pid}) has ended"
         ))
     }
+}
+
+/// Gives back what a tool that died has left restricted.
+fn thaw(process: &Process, output: &mut Output) -> Result<()> {
+    let vm = process.pid;
+    Attachment::new(vm)?.detach();
+    if matches!(state(process)?, State::Frozen(_)) {
+        let message = format!("the VM of process {vm} is still frozen");
+        return Err(Failure::new(Exit::Failed, message));
+    }
+    if output.is_json() {
+        return output.value(&json!({ "resumed": vm, "ended": null }));
+    }
+    output.line(format_args!(
+        "the VM of process {vm} goes on: nothing is restricted any more"
+    ))
 }
 
 /// Waits until the session of `by` has ended.

@@ -32,6 +32,7 @@ use wish::Wish;
 pub fn run(global: &Global, args: &Trace, output: &mut Output) -> Result<()> {
     let signals = wait::signals()?;
     target::hold(global, |vm| {
+        wait::heed(&mut vm.session, &signals)?;
         let vcpus = target::vcpus(vm, args.vcpu)?;
         let mut tracer = Tracer::new(&mut vm.session, output, args.count);
         tracer.disassemble = args.disassemble;

@@ -22,7 +22,7 @@ use serde_json::{Map, json};
 
 use crate::{
     cli::{Global, Watch},
-    failure::{Exit, Result},
+    failure::{Exit, Failure, Result},
     follow::{self, End, Follower, follow},
     linux::Linux,
     output::Output,
@@ -36,6 +36,12 @@ use place::{Place, Places};
 pub fn run(global: &Global, args: &Watch, output: &mut Output) -> Result<()> {
     let signals = wait::signals()?;
     target::hold(global, |vm| {
+        if vm.frozen {
+            let message = "the VM is frozen: what a tool that died has restricted must stay so";
+            return Err(Failure::new(Exit::Held, message)
+                .fix("`kvmi protect` takes it over; `kvmi resume` gives everything back"));
+        }
+        wait::heed(&mut vm.session, &signals)?;
         let vcpus = target::vcpus(vm, args.vcpu)?;
         let session = &mut vm.session;
         let linux = match args.place {

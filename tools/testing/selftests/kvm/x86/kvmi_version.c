@@ -26,6 +26,9 @@ KVMI_TEST(kvmi_version, contents)
 	/* Stepping is announced exactly when its command is there. */
 	TEST_ASSERT_EQ(reply.features.singlestep,
 		       !!kvmi_find_message(KVMI_VCPU_CONTROL_SINGLESTEP));
+	/* So is the choice of what a death means. */
+	TEST_ASSERT_EQ(reply.features.on_exit,
+		       !!kvmi_find_message(KVMI_VM_SET_ON_EXIT));
 	for (i = 0; i < ARRAY_SIZE(reply.features.padding); i++)
 		TEST_ASSERT_EQ(reply.features.padding[i], 0);
 }

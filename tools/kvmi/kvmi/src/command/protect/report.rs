@@ -5,7 +5,10 @@
 use kvmi_linux::{Range, Task};
 use serde_json::{Map, Value, json};
 
-use super::act::{Action, Verdict};
+use super::{
+    OnExit,
+    act::{Action, Verdict},
+};
 use crate::{
     failure::Result,
     instruction, operand,
@@ -24,6 +27,15 @@ pub struct Part {
 }
 
 impl Part {
+    /// Whether it has this address.
+    pub fn holds(&self, gpa: u64) -> bool {
+        let Range {
+            gpa: start, size, ..
+        } = self.range;
+        let frame = gpa / PAGE;
+        frame >= start / PAGE && frame <= start.saturating_add(size.max(1) - 1) / PAGE
+    }
+
     /// Its frames.
     pub fn frames(&self) -> Frames {
         pages::frames(self.range.gpa, self.range.size).collect()
@@ -104,16 +116,47 @@ impl Violation {
     }
 }
 
-/// Says what is protected.
-pub fn begin(
-    banner: &str,
-    moved: u64,
-    parts: &[Part],
-    action: Action,
-    output: &mut Output,
-) -> Result<()> {
-    if output.is_json() {
-        let ranges: Vec<_> = parts
+/// What is protected.
+pub struct Beginning<'a> {
+    pub banner: &'a str,
+    pub moved: u64,
+    pub parts: &'a [Part],
+    pub action: Action,
+    pub on_exit: OnExit,
+    /// It was taken over from a tool that died.
+    pub frozen: bool,
+}
+
+impl Beginning<'_> {
+    /// Says it.
+    pub fn print(&self, output: &mut Output) -> Result<()> {
+        if output.is_json() {
+            output.value(&self.object())?;
+            return output.finish();
+        }
+        output.line(format_args!("{}, moved by {:#x}", self.banner, self.moved))?;
+        for part in self.parts {
+            let Range { gva, gpa, size } = part.range;
+            output.line(format_args!(
+                "{}: {gva:016x} to {:016x}, from gpa {gpa:#x}, {} pages, {} allowed",
+                part.name,
+                gva + (size - 1),
+                size / PAGE,
+                part.allowed
+            ))?;
+        }
+        if self.frozen {
+            output.line("taken over from a tool that died; nothing was open in between")?;
+        }
+        if let Some(remark) = self.on_exit.remark() {
+            output.line(remark)?;
+        }
+        output.finish()
+    }
+
+    fn object(&self) -> Value {
+        let ranges: Vec<_> = self
+            .parts
             .iter()
             .map(|part| {
                 json!({
@@ -123,27 +166,11 @@ pub fn begin(
                 })
             })
             .collect();
-        let action = format!("{action:?}").to_lowercase();
-        output.value(&json!({
-            "event": "protecting", "banner": banner, "moved": hex(moved), "action": action,
+        let action = format!("{:?}", self.action).to_lowercase();
+        json!({
+            "event": "protecting", "banner": self.banner, "moved": hex(self.moved),
+            "action": action, "on_exit": self.on_exit.word(), "frozen": self.frozen,
             "ranges": ranges,
-        }))?;
-        return output.finish();
+        })
     }
-    output.line(format_args!("{banner}, moved by {moved:#x}"))?;
-    for Part {
-        name,
-        range,
-        allowed,
-    } in parts
-    {
-        output.line(format_args!(
-            "{name}: {:016x} to {:016x}, from gpa {:#x}, {} pages, {allowed} allowed",
-            range.gva,
-            range.gva + (range.size - 1),
-            range.gpa,
-            range.size / PAGE
-        ))?;
-    }
-    output.finish()
 }

@@ -2,6 +2,8 @@
 
 //! `kvmi protect` against a kernel that a test plays.
 
+mod on_exit;
+
 use kvmi_client::{
     command::{Command, ControlSinglestep, InjectException, SetRegisters},
     fake::{self, Fake, Vm},

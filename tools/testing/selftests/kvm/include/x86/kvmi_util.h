@@ -146,6 +146,8 @@ enum kvmi_state {
 	KVMI_NONE,
 	KVMI_ACTIVE,
 	KVMI_DEAD,
+	/* Dead, and what it restricted stays. */
+	KVMI_FROZEN,
 };
 
 enum kvmi_state kvmi_state(int vm_fd);
@@ -218,6 +220,7 @@ int kvmi_get_regs(struct kvmi *k, u16 vcpu,
 		  struct kvmi_vcpu_get_registers_reply *reply);
 int kvmi_set_regs(struct kvmi *k, u16 vcpu, const struct kvm_regs *regs);
 int kvmi_control_event(struct kvmi *k, u16 vcpu, u16 event, u8 enable);
+int kvmi_set_on_exit(struct kvmi *k, u8 action);
 int kvmi_control_cr(struct kvmi *k, u16 vcpu, u8 cr, u8 enable);
 int kvmi_control_msr(struct kvmi *k, u16 vcpu, u32 msr, u8 enable);
 int kvmi_set_page_access(struct kvmi *k, u64 gpa, u8 access);

@@ -144,6 +144,13 @@ int kvmi_set_page_access(struct kvmi *k, u64 gpa, u8 access)
 	return kvmi_set_pages_access(k, gpa, 1, access);
 }
 
+int kvmi_set_on_exit(struct kvmi *k, u8 action)
+{
+	struct kvmi_vm_set_on_exit req = { .action = action };
+
+	return kvmi_command(k, KVMI_VM_SET_ON_EXIT, &req, sizeof(req), NULL, 0);
+}
+
 int kvmi_control_cr(struct kvmi *k, u16 vcpu, u8 cr, u8 enable)
 {
 	struct kvmi_vcpu_control_cr req = { .cr = cr, .enable = enable };

@@ -115,6 +115,13 @@ const struct kvmi_message kvmi_messages[] = {
 		.id = KVMI_VM_GET_MAX_GFN,
 		.reply = REPLY(kvmi_vm_get_max_gfn_reply),
 	}, {
+		.name = "VM_SET_ON_EXIT",
+		.id = KVMI_VM_SET_ON_EXIT,
+		.request = sizeof(struct kvmi_vm_set_on_exit),
+		.sample = { KVMI_ON_EXIT_RELEASE },
+		.reply = NO_REPLY,
+		.padding = { PAD(kvmi_vm_set_on_exit, padding) },
+	}, {
 		.name = "VCPU_GET_INFO",
 		.id = KVMI_VCPU_GET_INFO,
 		.request = sizeof(struct kvmi_vcpu_hdr),

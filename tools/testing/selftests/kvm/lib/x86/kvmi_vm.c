@@ -113,6 +113,7 @@ enum kvmi_state kvmi_state(int vm_fd)
 		[KVMI_NONE] = "none",
 		[KVMI_ACTIVE] = "active",
 		[KVMI_DEAD] = "dead",
+		[KVMI_FROZEN] = "frozen",
 	};
 	char *value = kvmi_fdinfo(vm_fd, "kvmi");
 	unsigned int i;
