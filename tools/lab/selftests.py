@@ -92,7 +92,7 @@ def _make(names, binds, log):
 
 
 def _headers(tree, binds, log):
-    """Install the user-space headers again if one of them changed."""
+    """Install the user-space headers again if one of them changed, and see that C++ takes them."""
     sources = [tree.path / "include/uapi/linux/kvm.h", tree.path / "include/uapi/linux/kvmi.h",
                tree.path / "include/uapi/linux/kvm_para.h",
                tree.path / "arch/x86/include/uapi/asm/kvm.h", tree.path / "arch/x86/include/uapi/asm/kvmi.h"]
@@ -102,4 +102,7 @@ def _headers(tree, binds, log):
     if seen.is_file() and seen.read_bytes() == text and installed.is_file():
         return
     debian_root.run(make_words("headers"), log, "installing the kernel's headers", binds, cwd=TREE)
+    for standard in ("c++98", "c++20"):
+        line = f"echo '#include <linux/kvmi.h>' | g++ -std={standard} -Wall -Wextra -Werror -fsyntax-only -I usr/include -x c++ -"
+        debian_root.run(["sh", "-c", line], log, "compiling <linux/kvmi.h> as C++", binds, cwd=TREE)
     modules.replace(seen, text)
