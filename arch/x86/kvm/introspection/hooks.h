@@ -40,6 +40,14 @@ void __kvmi_park(struct kvm_vcpu *vcpu);
 void __kvmi_destroy_pages(struct kvm *kvm);
 bool __kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva, unsigned int bytes,
 		     u64 access);
+int kvmi_not_done(struct kvm_vcpu *vcpu, void *val, unsigned int bytes);
+void __kvmi_begin_insn(struct kvm_vcpu *vcpu);
+void __kvmi_emulating(struct kvm_vcpu *vcpu);
+void __kvmi_give_up(struct kvm_vcpu *vcpu);
+bool __kvmi_may_touch_device(struct kvm_vcpu *vcpu);
+bool __kvmi_ends_iteration(struct kvm_vcpu *vcpu);
+gpa_t __kvmi_gva_to_gpa(struct kvm_vcpu *vcpu, gva_t gva, u64 access,
+			struct x86_exception *exception);
 bool kvmi_has_error_code(unsigned int vector);
 void __kvmi_vcpu_destroy(struct kvm_vcpu *vcpu);
 
@@ -277,14 +285,64 @@ static inline bool kvmi_has_pages(struct kvm *kvm)
 }
 
 /*
- * May KVM do this for the guest now?  Otherwise the instruction comes again.
- * What it does is told by the bits of a page fault's error code.
+ * May KVM do this for the guest now?  Otherwise kvmi_not_done() says what comes
+ * of it.  What it does is told by the bits of a page fault's error code.
  */
 static inline bool kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva,
 				 unsigned int bytes, u64 access)
 {
 	return !kvmi_has_pages(vcpu->kvm) ||
 	       __kvmi_emulates(vcpu, gva, bytes, access);
+}
+
+/* An instruction begins: what it uses of page tables is what they say now. */
+static inline void kvmi_begin_insn(struct kvm_vcpu *vcpu)
+{
+	if (kvmi_has_pages(vcpu->kvm))
+		__kvmi_begin_insn(vcpu);
+}
+
+/* The emulator executes a decoded instruction, from here on or up to here. */
+static inline void kvmi_emulating(struct kvm_vcpu *vcpu, bool on)
+{
+	if (on && kvmi_has_pages(vcpu->kvm))
+		__kvmi_emulating(vcpu);
+	else if (kvmi_has_wishes(vcpu))
+		vcpu->arch.kvmi->insn.emulating = false;
+}
+
+/* It was given up, and nothing of it is to be done later. */
+static inline void kvmi_give_up(struct kvm_vcpu *vcpu)
+{
+	if (kvmi_has_wishes(vcpu))
+		__kvmi_give_up(vcpu);
+}
+
+/*
+ * May it access a device now?  Behind that nothing is asked, so it is asked for
+ * its memory before.
+ */
+static inline bool kvmi_may_touch_device(struct kvm_vcpu *vcpu)
+{
+	return !kvmi_has_pages(vcpu->kvm) || __kvmi_may_touch_device(vcpu);
+}
+
+/* Does the guest go on with the rest of a string, instead of the emulator? */
+static inline bool kvmi_ends_iteration(struct kvm_vcpu *vcpu, bool completes)
+{
+	return completes && kvmi_has_pages(vcpu->kvm) &&
+	       __kvmi_ends_iteration(vcpu);
+}
+
+/* Where the current instruction finds an address. */
+static inline gpa_t kvmi_gva_to_gpa(struct kvm_vcpu *vcpu,
+				    struct kvm_pagewalk *walk, gva_t gva,
+				    u64 access, struct x86_exception *exception)
+{
+	if (kvmi_has_pages(vcpu->kvm))
+		return __kvmi_gva_to_gpa(vcpu, gva, access, exception);
+
+	return walk->gva_to_gpa(vcpu, walk, gva, access, exception);
 }
 
 static inline void kvmi_destroy_pages(struct kvm *kvm)
@@ -370,6 +428,29 @@ static inline bool kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva,
 				 unsigned int bytes, u64 access)
 {
 	return true;
+}
+
+static inline int kvmi_not_done(struct kvm_vcpu *vcpu, void *val,
+				unsigned int bytes)
+{
+	return 0;
+}
+
+static inline void kvmi_begin_insn(struct kvm_vcpu *vcpu) { }
+static inline void kvmi_emulating(struct kvm_vcpu *vcpu, bool on) { }
+static inline void kvmi_give_up(struct kvm_vcpu *vcpu) { }
+static inline bool kvmi_may_touch_device(struct kvm_vcpu *vcpu) { return true; }
+
+static inline bool kvmi_ends_iteration(struct kvm_vcpu *vcpu, bool completes)
+{
+	return false;
+}
+
+static inline gpa_t kvmi_gva_to_gpa(struct kvm_vcpu *vcpu,
+				    struct kvm_pagewalk *walk, gva_t gva,
+				    u64 access, struct x86_exception *exception)
+{
+	return walk->gva_to_gpa(vcpu, walk, gva, access, exception);
 }
 
 static inline void kvmi_vcpu_destroy(struct kvm_vcpu *vcpu) { }

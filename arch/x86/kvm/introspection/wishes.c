@@ -173,6 +173,7 @@ bool kvmi_vcpu_forget(struct kvm_vcpu *vcpu)
 
 	wishes->moved = false;
 	wishes->emulated = false;
+	wishes->insn.nr = 0;
 	kvmi_vcpu_hold(vcpu, false);
 	kvmi_end_pass(vcpu);
 
