@@ -6,7 +6,7 @@
 #include "kvmi_test.h"
 
 #define EVENTS	100
-#define MANY	200
+#define MANY	90
 
 KVMI_SUITE(kvmi_wakes, 1);
 

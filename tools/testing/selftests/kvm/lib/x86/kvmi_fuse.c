@@ -18,6 +18,10 @@
 /* A test that hangs so long is over: the daemon's end lets it go on, and fail. */
 #define DAEMON_SECONDS	(2 * KVMI_HANG_SECONDS)
 
+/* The guests of all tests have what is static here in their memory, too. */
+#define MAX_REQUEST	(1 << 18)
+#define MAX_ANSWER	(1 << 17)
+
 static struct kept {
 	u64 unique, offset;
 	u32 size;
@@ -26,10 +30,9 @@ static unsigned int nr_kept;
 
 static void answer(int fd, u64 unique, int error, const void *data, size_t size)
 {
-	static u8 buf[sizeof(struct fuse_out_header) + (1 << 17)];
-	struct fuse_out_header *out = (void *)buf;
+	struct fuse_out_header *out = malloc(sizeof(*out) + size);
 
-	size = min(size, sizeof(buf) - sizeof(*out));
+	TEST_ASSERT(out, "No memory");
 	*out = (struct fuse_out_header) {
 		.len = sizeof(*out) + size,
 		.error = error,
@@ -38,8 +41,9 @@ static void answer(int fd, u64 unique, int error, const void *data, size_t size)
 	if (size)
 		memcpy(out + 1, data, size);
 	/* ENOENT: whoever asked was killed. */
-	TEST_ASSERT(write(fd, buf, out->len) == out->len || errno == ENOENT,
+	TEST_ASSERT(write(fd, out, out->len) == out->len || errno == ENOENT,
 		    "FUSE refuses an answer: %d", errno);
+	free(out);
 }
 
 static struct fuse_attr attributes(u64 node)
@@ -59,12 +63,14 @@ static struct fuse_attr attributes(u64 node)
 
 static void answer_read(int fd, const struct kept *read)
 {
-	static u8 content[1 << 17];
-	u64 i, size = min_t(u64, read->size, sizeof(content));
+	u64 i, size = min_t(u64, read->size, MAX_ANSWER);
+	u8 *content = malloc(size);
 
+	TEST_ASSERT(content, "No memory");
 	for (i = 0; i < size; i++)
 		content[i] = kvmi_fuse_byte((read->offset + i) / PAGE_SIZE);
 	answer(fd, read->unique, 0, content, size);
+	free(content);
 }
 
 static void handle(int fd, struct kvmi_fuse_shared *shared,
@@ -121,20 +127,21 @@ static void handle(int fd, struct kvmi_fuse_shared *shared,
 
 static void serve(int fd, struct kvmi_fuse_shared *shared)
 {
-	static u64 buf[(1 << 18) / sizeof(u64)];
+	struct fuse_in_header *in = malloc(MAX_REQUEST);
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 	ssize_t n;
 
+	TEST_ASSERT(in, "No memory");
 	alarm(DAEMON_SECONDS);
 	for (;;) {
 		/* The flag is no event: look at it now and then. */
 		if (poll(&pfd, 1, 10) == 1) {
-			n = read(fd, buf, sizeof(buf));
+			n = read(fd, in, MAX_REQUEST);
 			if (n < 0 && (errno == EINTR || errno == ENOENT || errno == EAGAIN))
 				continue;
-			if (n < (ssize_t)sizeof(struct fuse_in_header))
+			if (n < (ssize_t)sizeof(*in))
 				return;
-			handle(fd, shared, (void *)buf);
+			handle(fd, shared, in);
 		}
 		while (nr_kept && READ_ONCE(shared->answers))
 			answer_read(fd, &kept[--nr_kept]);
