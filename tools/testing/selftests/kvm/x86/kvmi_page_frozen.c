@@ -29,7 +29,6 @@ KVMI_TEST(kvmi_page_frozen, unhook)
 	expect_stored(f, 0);
 	expect_stored(f, 1);
 	expect_state(f, KVMI_NONE, 0);
-	kvmi_assert_err(kvmi_ioctl_unhook(f->vm->fd), -EPERM);
 	stop();
 }
 
@@ -219,14 +218,22 @@ KVMI_TEST(kvmi_page_frozen, init)
 	kvmi_stop(&runners[1]);
 }
 
-/* The slot goes, and with it what is restricted; another begins with all. */
-KVMI_TEST(kvmi_page_frozen, the_slot_goes)
+/* Restrictions are of frames, not of slots: the VMM makes the slot anew. */
+KVMI_TEST(kvmi_page_frozen, the_slot_is_made_anew)
 {
-	freeze(f, 0);
+	freeze(f, 1);
 	vm_mem_region_delete(f->vm, SLOT);
-	expect_state(f, KVMI_FROZEN, 0);
-	kvmi_wait_progress(f->vm, 0);
+	expect_state(f, KVMI_FROZEN, NR);
 	kvmi_wait_progress(f->vm, 1);
+	vm_userspace_mem_region_add(f->vm, VM_MEM_SRC_ANONYMOUS, PAGES, SLOT,
+				    NR, 0);
+	*page(f, 0) = OLD;
+	expect_frozen(f, 0);
+	order(f, 1);
+	expect_frozen(f, 1);
+	kvmi_unhook(f->vm);
+	expect_stored(f, 0);
+	expect_stored(f, 1);
 	stop();
 }
 
