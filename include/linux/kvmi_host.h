@@ -44,6 +44,7 @@ int __kvmi_handle_requests(struct kvm_vcpu *vcpu);
 int __kvmi_handle_requests_blocked(struct kvm_vcpu *vcpu);
 void __kvmi_state_written(struct kvm_vcpu *vcpu);
 void __kvmi_vcpu_ioctl(struct kvm_vcpu *vcpu, unsigned int ioctl);
+void __kvmi_vcpu_init(struct kvm_vcpu *vcpu);
 
 /* What KVM_CHECK_EXTENSION answers for KVM_CAP_INTROSPECTION. */
 static inline int kvmi_check_extension(void)
@@ -176,6 +177,13 @@ static inline void kvmi_state_written(struct kvm_vcpu *vcpu)
 		__kvmi_state_written(vcpu);
 }
 
+/* INIT is about to reset this vCPU. */
+static inline void kvmi_vcpu_init(struct kvm_vcpu *vcpu)
+{
+	if (static_branch_unlikely(&kvmi_in_use.key))
+		__kvmi_vcpu_init(vcpu);
+}
+
 /* An ioctl of a vCPU is about to run: does it write the vCPU's state? */
 static inline void kvmi_vcpu_ioctl(struct kvm_vcpu *vcpu, unsigned int ioctl)
 {
@@ -204,6 +212,7 @@ static inline long kvmi_vm_ioctl(struct file *filp, unsigned int ioctl,
 static inline void kvmi_show_fdinfo(struct seq_file *m, struct kvm *kvm) { }
 static inline int kvmi_handle_requests(struct kvm_vcpu *vcpu) { return 1; }
 static inline void kvmi_state_written(struct kvm_vcpu *vcpu) { }
+static inline void kvmi_vcpu_init(struct kvm_vcpu *vcpu) { }
 static inline void kvmi_vcpu_ioctl(struct kvm_vcpu *vcpu, unsigned int ioctl) { }
 
 #define KVMI_WAIT_ON 2

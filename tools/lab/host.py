@@ -22,7 +22,7 @@ END_SECONDS = 30
 FAILED_LINES = 60
 """How much of the kernel's log is told when a host has failed."""
 AGENT = Path(__file__).parent / "inside/agent.py"
-ALSO = ["vsock", "vsock_loopback", "vhost_vsock", "vhost_net", "tun"]
+ALSO = ["vsock", "vsock_loopback", "vhost_vsock", "vhost_net", "tun", "sctp", "tls"]
 """Modules that tests may use; which of them a host has is no matter."""
 
 

@@ -29,12 +29,27 @@ def ours():
     return [f"x86/{path.stem}" for path in sorted((CHECKOUT / FOLDER / "x86").glob("kvmi_*.c"))]
 
 
-def with_ours(makefile):
-    """The text of Makefile.kvm with our sources in its lists, unless a patch put them there."""
+def with_ours(makefile, sources=None):
+    """The text of Makefile.kvm with our sources in its lists; those that a patch has listed are there already."""
     if "kvmi" not in makefile:
         for line, added in ADDED.items():
             makefile = makefile.replace(line, line + added, 1)
+    if next(iter(ADDED.values())) in makefile:
+        return makefile
+    listed = set(makefile.split())
+    for line in ADDED:
+        name, folder = line.split()[0], "lib/x86/" if line.startswith("LIB") else "x86/"
+        for source in _sources() if sources is None else sources:
+            entry = source if folder != "x86/" else source.removesuffix(".c")
+            if source.startswith(folder) and entry not in listed:
+                makefile = makefile.replace(line, f"{line}{name} += {entry}\n", 1)
     return makefile
+
+
+def _sources():
+    """Our sources as Makefile.kvm names them."""
+    folder = CHECKOUT / FOLDER
+    return [str(path.relative_to(folder)) for part in ("lib/x86", "x86") for path in sorted((folder / part).glob("kvmi_*.c"))]
 
 
 def build():
@@ -77,8 +92,9 @@ def _make(names, binds, log):
 
 
 def _headers(tree, binds, log):
-    """Install the user-space headers again if one of them changed."""
+    """Install the user-space headers again if one of them changed, and see that C++ takes them."""
     sources = [tree.path / "include/uapi/linux/kvm.h", tree.path / "include/uapi/linux/kvmi.h",
+               tree.path / "include/uapi/linux/kvm_para.h",
                tree.path / "arch/x86/include/uapi/asm/kvm.h", tree.path / "arch/x86/include/uapi/asm/kvmi.h"]
     text = b"\0".join(path.read_bytes() for path in sources if path.is_file())
     seen = BUILD / ".headers"
@@ -86,4 +102,7 @@ def _headers(tree, binds, log):
     if seen.is_file() and seen.read_bytes() == text and installed.is_file():
         return
     debian_root.run(make_words("headers"), log, "installing the kernel's headers", binds, cwd=TREE)
+    for standard in ("c++98", "c++20"):
+        line = f"echo '#include <linux/kvmi.h>' | g++ -std={standard} -Wall -Wextra -Werror -fsyntax-only -I usr/include -x c++ -"
+        debian_root.run(["sh", "-c", line], log, "compiling <linux/kvmi.h> as C++", binds, cwd=TREE)
     modules.replace(seen, text)

@@ -9,10 +9,15 @@
  * Every structure is in host byte order, naturally aligned, and without
  * implicit padding.  Fields named padding* must be zero when sent to the
  * kernel and are zero when they come from it.
+ *
+ * Flexible tails are hidden from bindgen, which defines __BINDGEN__: Rust has
+ * the fixed head as a structure of plain bytes, and a slice for the tail.
  */
 
 #include <linux/types.h>
-#include <linux/ioctl.h>
+#include <linux/stddef.h>
+#include <linux/kvm.h>
+#include <asm/kvmi.h>
 
 /* What KVM_CHECK_EXTENSION(KVM_CAP_INTROSPECTION) and GET_VERSION answer. */
 #define KVMI_VERSION 1
@@ -31,28 +36,25 @@ struct kvm_introspection_feature {
 	__s32 id;
 };
 
-/* 0xAE is KVMIO; <linux/kvm.h> is not included to keep this file light. */
 #define KVM_INTROSPECTION_HOOK \
-	_IOW(0xAE, 0xc8, struct kvm_introspection_hook)
+	_IOW(KVMIO, 0xc8, struct kvm_introspection_hook)
 #define KVM_INTROSPECTION_UNHOOK \
-	_IO(0xAE, 0xc9)
+	_IO(KVMIO, 0xc9)
 #define KVM_INTROSPECTION_COMMAND \
-	_IOW(0xAE, 0xca, struct kvm_introspection_feature)
+	_IOW(KVMIO, 0xca, struct kvm_introspection_feature)
 #define KVM_INTROSPECTION_EVENT \
-	_IOW(0xAE, 0xcb, struct kvm_introspection_feature)
+	_IOW(KVMIO, 0xcb, struct kvm_introspection_feature)
 #define KVM_INTROSPECTION_PREUNHOOK \
-	_IO(0xAE, 0xcc)
+	_IO(KVMIO, 0xcc)
 
 /*
- * Error codes of replies.  The values of <linux/kvm_para.h>, and those that
- * it lacks; replies carry them negated.
+ * Error codes of replies, which carry them negated.  <linux/kvm_para.h> has the
+ * same as KVM_E*, of which some need <errno.h>.
  */
 #define KVMI_EPERM 1
 #define KVMI_ENOENT 2
-#define KVMI_E2BIG 7
 #define KVMI_EAGAIN 11
 #define KVMI_ENOMEM 12
-#define KVMI_EFAULT 14
 #define KVMI_EBUSY 16
 #define KVMI_EINVAL 22
 #define KVMI_EOPNOTSUPP 95
@@ -61,7 +63,12 @@ struct kvm_introspection_feature {
 /* Largest payload of a message, its header not counted. */
 #define KVMI_MAX_MSG_SIZE (4096 * 2 - 8)
 
-/* VM messages are even, vCPU messages are odd. */
+/* VM messages are even, vCPU messages are odd; so are events. */
+#define KVMI_VM_MESSAGE_ID(id)		((id) << 1)
+#define KVMI_VCPU_MESSAGE_ID(id)	(((id) << 1) | 1)
+#define KVMI_VM_EVENT_ID(id)		((id) << 1)
+#define KVMI_VCPU_EVENT_ID(id)		(((id) << 1) | 1)
+
 #define KVMI_VM_EVENT			0
 #define KVMI_GET_VERSION		2
 #define KVMI_VM_CHECK_COMMAND		4
@@ -75,6 +82,7 @@ struct kvm_introspection_feature {
 #define KVMI_VM_SET_PAGE_ACCESS		20
 #define KVMI_VM_GET_MAX_GFN		22
 #define KVMI_VM_SET_ON_EXIT		24
+#define KVMI_NEXT_VM_MESSAGE		(KVMI_VM_SET_ON_EXIT + 1)
 
 #define KVMI_VCPU_EVENT			1
 #define KVMI_VCPU_GET_INFO		3
@@ -91,8 +99,10 @@ struct kvm_introspection_feature {
 #define KVMI_VCPU_CONTROL_MSR		25
 #define KVMI_VCPU_CONTROL_SINGLESTEP	27
 #define KVMI_VCPU_TRANSLATE_GVA		29
+#define KVMI_NEXT_VCPU_MESSAGE		(KVMI_VCPU_TRANSLATE_GVA + 1)
 
 #define KVMI_VM_EVENT_UNHOOK		0
+#define KVMI_NEXT_VM_EVENT		(KVMI_VM_EVENT_UNHOOK + 1)
 
 #define KVMI_VCPU_EVENT_PAUSE		1
 #define KVMI_VCPU_EVENT_HYPERCALL	3
@@ -105,6 +115,7 @@ struct kvm_introspection_feature {
 #define KVMI_VCPU_EVENT_PF		17
 #define KVMI_VCPU_EVENT_SINGLESTEP	19
 #define KVMI_VCPU_EVENT_CPUID		21
+#define KVMI_NEXT_VCPU_EVENT		(KVMI_VCPU_EVENT_CPUID + 1)
 
 #define KVMI_EVENT_ACTION_CONTINUE	0
 #define KVMI_EVENT_ACTION_RETRY		1
@@ -179,12 +190,14 @@ struct kvmi_vm_read_physical {
 	__u32 padding2;
 };
 
-/* Followed by the bytes, size of them. */
 struct kvmi_vm_write_physical {
 	__u64 gpa;
 	__u16 size;
 	__u16 padding1;
 	__u32 padding2;
+#ifndef __BINDGEN__
+	__DECLARE_FLEX_ARRAY(__u8, data);	/* size of them */
+#endif
 };
 
 struct kvmi_vm_pause_vcpu {
@@ -205,11 +218,13 @@ struct kvmi_page_access_entry {
 	__u8 padding[7];
 };
 
-/* Followed by the entries, count of them. */
 struct kvmi_vm_set_page_access {
 	__u16 count;
 	__u16 padding1;
 	__u32 padding2;
+#ifndef __BINDGEN__
+	__DECLARE_FLEX_ARRAY(struct kvmi_page_access_entry, entries);	/* count */
+#endif
 };
 
 struct kvmi_vm_get_max_gfn_reply {
@@ -263,7 +278,5 @@ struct kvmi_vcpu_event_singlestep {
 	__u8 failed;
 	__u8 padding[7];
 };
-
-#include <asm/kvmi.h>
 
 #endif /* _UAPI__LINUX_KVMI_H */

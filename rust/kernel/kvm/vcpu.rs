@@ -56,6 +56,14 @@ impl LockedVcpu<'_> {
 
         u16::try_from(index).ok().map(VcpuIndex)
     }
+
+    /// Forgets what was under way: what was granted and held, and an injection that the guest has
+    /// not got.  False: the guest has got it.
+    pub(crate) fn forget(&self) -> bool {
+        // SAFETY: The vCPU is valid and its mutex is held, by the type invariant; its registers are not
+        // touched.
+        unsafe { glue::kvmi_vcpu_forget(self.as_ptr()) }
+    }
 }
 
 /// A vCPU in the hands of its own thread, inside `KVM_RUN` and outside of the guest.
@@ -88,6 +96,13 @@ impl RunningVcpu<'_> {
     pub(crate) fn request(&self) {
         // SAFETY: The vCPU is loaded and the caller's own, by the type invariant.
         unsafe { glue::kvmi_vcpu_request(self.as_ptr()) }
+    }
+
+    /// Returns whether it must leave `KVM_RUN`: because of a signal, or because the VMM says so in
+    /// `immediate_exit`.
+    pub(crate) fn is_cut(&self) -> bool {
+        // SAFETY: The vCPU is loaded and the caller's own, by the type invariant.
+        unsafe { glue::kvmi_vcpu_is_cut(self.as_ptr()) }
     }
 
     /// Has it got INIT, and is it about to act on it?

@@ -109,13 +109,12 @@ impl Connection {
         unsafe { glue::kvmi_conn_shutdown(self.0.as_ptr()) }
     }
 
-    /// Sleeps until `ready()`, which must not block.  `EINTR`: a signal came, `in_place` a fatal
-    /// one; `ECANCELED`: the vCPU got INIT.
+    /// Sleeps until `ready()`, which must not block.  `EINTR`: a signal came, or the VMM wants its
+    /// vCPU back; `ECANCELED`: the vCPU got INIT.
     pub(crate) fn wait_vcpu<F: FnMut() -> bool>(
         &self,
         vcpu: &RunningVcpu<'_>,
         own: &WaitQueue,
-        in_place: bool,
         mut ready: F,
     ) -> Result {
         // SAFETY: `ready` lives until the call returns and is used by nobody else; the vCPU is
@@ -125,7 +124,6 @@ impl Connection {
                 self.0.as_ptr(),
                 vcpu.as_ptr(),
                 own.as_ptr(),
-                in_place,
                 Some(wait::call::<F>),
                 (&raw mut ready).cast::<c_void>(),
             )

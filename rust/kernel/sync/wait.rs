@@ -49,12 +49,6 @@ impl Drop for WaitQueue {
     }
 }
 
-/// Does a signal end a wait of the current task: any, or, `in_place`, a fatal one?
-pub(crate) fn is_cut(in_place: bool) -> bool {
-    // SAFETY: No requirements.
-    unsafe { glue::kvmi_wait_is_cut(in_place) }
-}
-
 /// Calls the closure behind `data`.
 ///
 /// # Safety

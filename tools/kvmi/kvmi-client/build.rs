@@ -41,6 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .header(header.display().to_string())
         .clang_arg(format!("-I{}", linux.display()))
         .clang_arg(format!("-I{}", asm.display()))
+        // Hides flexible tails: what lies behind a structure is bytes of its own.
+        .clang_arg("-D__BINDGEN__")
         .allowlist_type("kvmi_.*|kvm_introspection_.*|kvm_msr_entry")
         .allowlist_var("KVMI_.*|KVM_CAP_INTROSPECTION|KVM_HC_XEN_.*")
         .derive_default(true)

@@ -99,6 +99,14 @@ class Trees(unittest.TestCase):
         self.assertEqual(once.count("kvmi"), 2)
         self.assertEqual(selftests.with_ours(once), once)
 
+    def test_makefile_gets_what_no_patch_lists(self):
+        text = "".join(selftests.ADDED) + "TEST_GEN_PROGS_x86 += x86/kvmi_a\n"
+        sources = ["lib/x86/kvmi_l.c", "x86/kvmi_a.c", "x86/kvmi_b.c"]
+        once = selftests.with_ours(text, sources)
+        self.assertEqual([once.count(f" += {name}\n") for name in ("lib/x86/kvmi_l.c", "x86/kvmi_b")], [1, 1])
+        self.assertEqual(once.count("kvmi_a"), 1)
+        self.assertEqual(selftests.with_ours(once, sources), once)
+
     def test_fragment(self):
         self.assertEqual(debug_kernel.fragment("# x\nA=y B=n\n"), "CONFIG_A=y\n# CONFIG_B is not set\n")
 

@@ -3,14 +3,16 @@
 //! The socket of a session: whole messages in, whole messages out.
 //!
 //! Owns the two halves of the connection, the bytes that were received and not yet parsed, and the
-//! messages that were not yet sent.  Locks: `inbox` for the whole of dealing with a message, and
-//! `outbox` inside of it or alone.  Under both the socket is read and written without waiting for
-//! the peer.
+//! messages that were not yet sent.
 //!
-//! One reader at a time holds the role ([`Channel::try_read()`]); half a message belongs to the
-//! channel, not to the reader.  Whoever gives the role up looks once more whether there is
-//! something to do, and wakes the next.  [`Channel::end()`] takes what is behind the locks away, so
-//! that there is no role and no half any more.
+//! Locks: `serving` while a message is dealt with, `inbox` and `outbox` for moments.  **None is
+//! held while the socket is read or written**: whoever handed it over may have another descriptor
+//! of it, and hold its locks for as long as it likes.  Each half is taken out by whoever uses it, and
+//! put back.  So one reader and one sender at a time have the roles, and [`Channel::end()`] waits for
+//! neither: who comes back to a channel that has ended lets go of the half.
+//!
+//! Whoever gives the reader's role up looks once more whether there is something to do, and wakes
+//! the next.  Who finds no sender's half leaves the message to the one that has it.
 
 use super::{
     fifo::Fifo,
@@ -26,7 +28,6 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Full, Relaxed},
-        lock::mutex::MutexGuard,
         Mutex,
     },
 };
@@ -34,22 +35,34 @@ use kernel::{
 /// Unsent bytes from which on no further command is read.
 const FULL: usize = 64 * 1024;
 
-/// What was received.
-struct Inbox {
+/// The half that receives, and what it has received.
+struct Input {
     receiver: Receiver,
     bytes: KVec<u8>,
     start: usize,
     end: usize,
 }
 
+/// The half that sends, and the message of which a part is sent.
+struct Output {
+    sender: Sender,
+    current: Option<(KVec<u8>, usize)>,
+}
+
 /// What is to be sent.
 struct Outbox {
-    sender: Sender,
+    open: bool,
+    /// `None`: somebody sends.
+    output: Option<Output>,
     messages: Fifo<KVec<u8>>,
-    /// Bytes of the oldest that are sent already.
-    sent: usize,
-    /// Bytes of them all.
+    /// Bytes of the messages that are not wholly sent.
     bytes: usize,
+}
+
+/// Where the half that receives lies while nobody reads.
+struct Inbox {
+    open: bool,
+    input: Option<Input>,
 }
 
 /// The two directions of one socket.
@@ -65,10 +78,13 @@ pub(crate) struct Channel {
     room: Atomic<bool>,
     /// Something is unsent.
     unsent: Atomic<bool>,
+    /// The channel has not ended.
     #[pin]
-    inbox: Mutex<Option<Inbox>>,
+    serving: Mutex<bool>,
     #[pin]
-    outbox: Mutex<Option<Outbox>>,
+    inbox: Mutex<Inbox>,
+    #[pin]
+    outbox: Mutex<Outbox>,
 }
 
 /// Who has the reader's role.
@@ -84,7 +100,14 @@ pub(crate) enum Who {
 pub(crate) struct Reader<'a> {
     channel: &'a Channel,
     who: Who,
-    inbox: MutexGuard<'a, Option<Inbox>>,
+    input: Option<Input>,
+}
+
+/// How far sending has come.
+enum Sent {
+    All,
+    /// There is no room.
+    Part,
 }
 
 impl Channel {
@@ -99,18 +122,25 @@ impl Channel {
             full: Atomic::new(false),
             room: Atomic::new(false),
             unsent: Atomic::new(false),
-            inbox <- new_mutex!(Some(Inbox {
-                receiver,
-                bytes: KVec::from_elem(0, MAX_MESSAGE, GFP_KERNEL_ACCOUNT)?,
-                start: 0,
-                end: 0,
-            })),
-            outbox <- new_mutex!(Some(Outbox {
-                sender,
+            serving <- new_mutex!(true),
+            inbox <- new_mutex!(Inbox {
+                open: true,
+                input: Some(Input {
+                    receiver,
+                    bytes: KVec::from_elem(0, MAX_MESSAGE, GFP_KERNEL_ACCOUNT)?,
+                    start: 0,
+                    end: 0,
+                }),
+            }),
+            outbox <- new_mutex!(Outbox {
+                open: true,
+                output: Some(Output {
+                    sender,
+                    current: None,
+                }),
                 messages: Fifo::new(),
-                sent: 0,
                 bytes: 0,
-            })),
+            }),
         })
     }
 
@@ -131,87 +161,103 @@ impl Channel {
         }
     }
 
+    /// Calls `f` if the channel has not ended, and has its end wait until `f` has returned: `f`
+    /// waits for nobody, and does not touch the socket.
+    pub(crate) fn while_open<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        let open = self.serving.lock();
+
+        (*open).then(f)
+    }
+
     /// Ends the channel, after [`Channel::die()`]: waits for the message that is being dealt with,
     /// calls `undo`, and lets go of the socket and of all that was queued.  Only the first call
     /// does so; the others return when it has.
     pub(crate) fn end(&self, undo: impl FnOnce()) {
-        let mut inbox = self.inbox.lock();
-        let rest = self.close(&mut inbox, undo);
+        let mut open = self.serving.lock();
 
-        drop(inbox);
-        drop(rest);
-    }
-
-    fn close(
-        &self,
-        inbox: &mut Option<Inbox>,
-        undo: impl FnOnce(),
-    ) -> Option<(Inbox, Option<Outbox>)> {
-        if inbox.is_some() {
-            undo();
+        if !*open {
+            return;
         }
-        Some((inbox.take()?, self.outbox.lock().take()))
+        *open = false;
+        undo();
+
+        let input = {
+            let mut inbox = self.inbox.lock();
+
+            inbox.open = false;
+            inbox.input.take()
+        };
+        let output = {
+            let mut outbox = self.outbox.lock();
+
+            outbox.open = false;
+            outbox.messages.clear();
+            outbox.output.take()
+        };
+
+        drop(open);
+        drop(input);
+        drop(output);
     }
 
     /// Queues a message and sends what can be sent.  `EPIPE`: the session is over.
     pub(crate) fn send(&self, message: KVec<u8>) -> Result {
-        let mut outbox = self.outbox.lock();
-        let queue = (*outbox)
-            .as_mut()
-            .filter(|_| !self.is_dead())
-            .ok_or(EPIPE)?;
-
-        queue.bytes = queue.bytes.saturating_add(message.len());
-        queue.messages.push(message)?;
-        if !self.flush_locked(queue)? {
+        self.queue(message)?;
+        if !self.flush()? {
             // It tries again in a while, also if no room is announced.
             self.conn.wake_task();
         }
         Ok(())
     }
 
-    /// Sends what can be sent, and returns whether that was all.
-    pub(crate) fn flush(&self) -> Result<bool> {
-        match (*self.outbox.lock()).as_mut() {
-            Some(queue) => self.flush_locked(queue),
-            None => Ok(true),
+    fn queue(&self, message: KVec<u8>) -> Result {
+        let mut outbox = self.outbox.lock();
+
+        if self.is_dead() || !outbox.open {
+            return Err(EPIPE);
         }
+        outbox.bytes = outbox.bytes.saturating_add(message.len());
+        outbox.messages.push(message)
     }
 
-    fn flush_locked(&self, outbox: &mut Outbox) -> Result<bool> {
-        let mut asked = false;
+    /// Sends what can be sent, and returns whether that was all, or somebody else sends the rest.
+    pub(crate) fn flush(&self) -> Result<bool> {
+        while let Some(mut output) = self.take_output() {
+            let sent = self.send_some(&mut output);
 
-        while let Some(message) = outbox.messages.front() {
-            let rest = message.get(outbox.sent..).unwrap_or(&[]);
-
-            match outbox.sender.send(rest) {
-                Ok(n) if n == rest.len() => {
-                    let whole = message.len();
-
-                    asked = false;
-
-                    outbox.bytes = outbox.bytes.saturating_sub(whole);
-                    outbox.sent = 0;
-                    outbox.messages.pop();
-                }
-                Ok(n) => outbox.sent = outbox.sent.saturating_add(n),
-                // Asking also makes the socket tell when there is room again.  Once: a socket may
-                // claim to have room and take nothing.
-                Err(e) if e == EAGAIN => {
-                    // Before asking: the task must hear of it if room comes meanwhile.
-                    self.conn.want_room(true);
-                    if asked || !outbox.sender.writable() {
-                        break;
-                    }
-                    asked = true;
-                }
-                Err(e) => return Err(e),
+            if let Some(done) = self.put_output(output, sent)? {
+                return Ok(done);
             }
         }
+        Ok(true)
+    }
+
+    /// The half that sends, if there is something to send and nobody has it.
+    fn take_output(&self) -> Option<Output> {
+        let mut outbox = self.outbox.lock();
+
+        if outbox.bytes == 0 {
+            return None;
+        }
+        outbox.output.take()
+    }
+
+    /// Puts the half that sends back.  `None`: something was queued meanwhile.
+    fn put_output(&self, output: Output, sent: Result<Sent>) -> Result<Option<bool>> {
+        let mut outbox = self.outbox.lock();
+
+        if !outbox.open {
+            // The socket is let go of without the lock.
+            drop(outbox);
+            drop(output);
+            return Err(EPIPE);
+        }
+        outbox.output = Some(output);
 
         let unsent = outbox.bytes > 0;
         let full = outbox.bytes > FULL;
 
+        drop(outbox);
         self.unsent.store(unsent, Relaxed);
         if !unsent {
             self.conn.want_room(false);
@@ -221,7 +267,49 @@ impl Channel {
             self.room.xchg(true, Full);
             self.conn.wake_task();
         }
-        Ok(!unsent)
+        Ok(match sent? {
+            Sent::All if unsent => None,
+            Sent::All => Some(true),
+            Sent::Part => Some(false),
+        })
+    }
+
+    /// Sends messages until there is none, or no room.
+    fn send_some(&self, output: &mut Output) -> Result<Sent> {
+        let mut asked = false;
+
+        loop {
+            if output.current.is_none() {
+                output.current = self.outbox.lock().messages.pop().map(|message| (message, 0));
+            }
+            let Some((message, sent)) = &mut output.current else {
+                return Ok(Sent::All);
+            };
+            let rest = message.get(*sent..).unwrap_or(&[]);
+
+            match output.sender.send(rest) {
+                Ok(n) if n == rest.len() => {
+                    let whole = message.len();
+                    let mut outbox = self.outbox.lock();
+
+                    asked = false;
+                    outbox.bytes = outbox.bytes.saturating_sub(whole);
+                    output.current = None;
+                }
+                Ok(n) => *sent = sent.saturating_add(n),
+                // Asking also makes the socket tell when there is room again.  Once: a socket may
+                // claim to have room and take nothing.
+                Err(e) if e == EAGAIN => {
+                    // Before asking: the task must hear of it if room comes meanwhile.
+                    self.conn.want_room(true);
+                    if asked || !output.sender.writable() {
+                        return Ok(Sent::Part);
+                    }
+                    asked = true;
+                }
+                Err(e) => return Err(e),
+            }
+        }
     }
 
     /// Returns whether there is something to read that a vCPU may read, and nobody is reading.
@@ -238,13 +326,14 @@ impl Channel {
     pub(crate) fn try_read(&self, who: Who) -> Option<Reader<'_>> {
         self.busy.cmpxchg(false, true, Full).ok()?;
 
+        let input = self.inbox.lock().input.take();
         let reader = Reader {
             channel: self,
             who,
-            inbox: self.inbox.lock(),
+            input,
         };
 
-        reader.inbox.is_some().then_some(reader)
+        reader.input.is_some().then_some(reader)
     }
 
     /// Returns whether there is something to read for a vCPU that has nothing better to do.
@@ -266,16 +355,15 @@ impl Channel {
         }
     }
 
-    /// A vCPU waits for `ready()` or for something to read.  `EINTR`: a signal came, `in_place` a
-    /// fatal one; `ECANCELED`: the vCPU got INIT.
+    /// A vCPU waits for `ready()` or for something to read.  `EINTR`: a signal came, or the
+    /// VMM wants its vCPU back; `ECANCELED`: the vCPU got INIT.
     pub(crate) fn wait_vcpu(
         &self,
         vcpu: &RunningVcpu<'_>,
         own: &WaitQueue,
-        in_place: bool,
         ready: impl Fn() -> bool,
     ) -> Result {
-        self.conn.wait_vcpu(vcpu, own, in_place, || {
+        self.conn.wait_vcpu(vcpu, own, || {
             ready() || self.is_dead() || self.wants_reader()
         })
     }
@@ -300,7 +388,7 @@ impl Reader<'_> {
     /// The next message, if all of it is here.  An error ends the session.
     pub(crate) fn next(&mut self) -> Result<Option<Message>, Failure> {
         let channel = self.channel;
-        let inbox = (*self.inbox).as_mut().ok_or(Failure::Protocol)?;
+        let input = self.input.as_mut().ok_or(Failure::Protocol)?;
 
         if channel.is_dead() {
             return Err(Failure::Protocol);
@@ -310,43 +398,46 @@ impl Reader<'_> {
         }
 
         loop {
-            if let Parsed::Message(message, taken) = wire::parse(inbox.received())? {
-                inbox.start = inbox.start.saturating_add(taken);
+            if let Parsed::Message(message, taken) = wire::parse(input.received())? {
+                input.start = input.start.saturating_add(taken);
                 return Ok(Some(message));
             }
-            if !inbox.fill(&channel.conn)? {
+            if !input.fill(&channel.conn)? {
                 return Ok(None);
             }
         }
-    }
-
-    /// Ends the channel in the reader's place: see [`Channel::end()`].
-    pub(crate) fn end(mut self, undo: impl FnOnce()) {
-        let rest = self.channel.close(&mut self.inbox, undo);
-
-        drop(self);
-        drop(rest);
     }
 }
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        let received = self.inbox.as_ref().map_or(&[][..], Inbox::received);
+        let channel = self.channel;
+        let received = self.input.as_ref().map_or(&[][..], Input::received);
 
         if wire::is_ready(received) {
-            self.channel.conn.set_readable(true);
+            channel.conn.set_readable(true);
         }
+
+        let open = {
+            let mut inbox = channel.inbox.lock();
+
+            if inbox.open {
+                inbox.input = self.input.take();
+            }
+            inbox.open
+        };
+
         // A full barrier: whoever found the role taken went to sleep before, and is woken.
-        self.channel.busy.xchg(false, Full);
+        channel.busy.xchg(false, Full);
         match self.who {
-            _ if self.inbox.is_none() => (),
-            Who::Vcpu => self.channel.hand_on(),
-            Who::Task => self.channel.hand_reading_on(),
+            _ if !open => (),
+            Who::Vcpu => channel.hand_on(),
+            Who::Task => channel.hand_reading_on(),
         }
     }
 }
 
-impl Inbox {
+impl Input {
     /// What was received and not yet parsed.
     fn received(&self) -> &[u8] {
         self.bytes.get(self.start..self.end).unwrap_or(&[])

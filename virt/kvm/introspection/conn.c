@@ -95,6 +95,31 @@ void kvmi_conn_put(struct kvmi_conn *conn)
 		kvmi_conn_free(conn);
 }
 
+static void kvmi_conn_shutdown_now(struct kvmi_conn *conn)
+{
+	struct file *file;
+
+	spin_lock(&conn->lock);
+	file = conn->file;
+	if (file)
+		get_file(file);
+	spin_unlock(&conn->lock);
+
+	if (!file)
+		return;
+
+	kernel_sock_shutdown(sock_from_file(file), SHUT_RDWR);
+	fput(file);
+}
+
+static void kvmi_conn_shutdown_later(struct work_struct *work)
+{
+	struct kvmi_conn *conn = container_of(work, struct kvmi_conn, shutdown);
+
+	kvmi_conn_shutdown_now(conn);
+	kvmi_conn_put(conn);
+}
+
 /*
  * Take the socket behind a file descriptor of the caller, for the caller and for
  * its two halves.  -EINVAL: no socket, not a stream, not connected; -EOPNOTSUPP:
@@ -117,6 +142,7 @@ int kvmi_conn_open(int fd, struct kvmi_task *task, struct kvmi_conn **out)
 	kvmi_task_get(task);
 	conn->task = task;
 	kvmi_conn_init_wait(conn);
+	INIT_WORK(&conn->shutdown, kvmi_conn_shutdown_later);
 
 	r = -EINVAL;
 	conn->file = fget(fd);
@@ -139,7 +165,8 @@ int kvmi_conn_open(int fd, struct kvmi_task *task, struct kvmi_conn **out)
 	 * A VM could otherwise park its own descriptor in the queue of a
 	 * socket that the VM itself keeps alive.
 	 */
-	if (conn->sock->sk->sk_family == AF_UNIX) {
+	conn->is_unix = conn->sock->sk->sk_family == AF_UNIX;
+	if (conn->is_unix) {
 		lock_sock(conn->sock->sk);
 		conn->sock->sk->sk_scm_rights = 0;
 		release_sock(conn->sock->sk);
@@ -186,22 +213,20 @@ void kvmi_conn_put_half(struct kvmi_conn *conn)
 	kvmi_conn_put(conn);
 }
 
-/* Shut both directions.  May be called at any time, and more than once. */
+/*
+ * Shut both directions, from anywhere, once.  Where that takes the lock of the
+ * socket nobody waits for it: another descriptor of the socket may be in use, by
+ * somebody who keeps the lock.
+ */
 void kvmi_conn_shutdown(struct kvmi_conn *conn)
 {
-	struct file *file;
-
-	spin_lock(&conn->lock);
-	file = conn->file;
-	if (file)
-		get_file(file);
-	spin_unlock(&conn->lock);
-
-	if (!file)
+	if (conn->is_unix) {
+		kvmi_conn_shutdown_now(conn);
 		return;
+	}
 
-	kernel_sock_shutdown(sock_from_file(file), SHUT_RDWR);
-	fput(file);
+	refcount_inc(&conn->refs);
+	queue_work(kvmi_wq, &conn->shutdown);
 }
 
 /*

@@ -15,6 +15,7 @@
 #include <linux/refcount.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 
 #include "glue.h"
 
@@ -23,10 +24,12 @@ struct kvmi_conn {
 	/* Who receives, and who sends: the file is let go of with the last of them. */
 	refcount_t halves;
 	struct list_head list;
+	struct work_struct shutdown;
 	/* Protects file, for those who shut down. */
 	spinlock_t lock;
 	struct file *file;
 	struct socket *sock;
+	bool is_unix;
 	const struct cred *cred;
 
 	/* wait.c's, from here on: our entry on the socket's queue. */

@@ -5,7 +5,7 @@
 use super::{
     event::{x86::Site, Said},
     ioctl::Door,
-    run::{Patience, Verdict},
+    run::Verdict,
     sys::{
         glue,
         kvm::{LockedVcpu, RunningVcpu, Vm},
@@ -447,16 +447,9 @@ export! {
         gva: u64,
         gpa: u64,
         access: u8,
-        in_place: bool,
     ) -> c_int {
-        let patience = if in_place {
-            Patience::UntilKilled
-        } else {
-            Patience::UntilSignalled
-        };
-
         // SAFETY: As required.
-        unsafe { ask(vcpu, None, |site| site.pf(gva, gpa, access, patience)) }
+        unsafe { ask(vcpu, None, |site| site.pf(gva, gpa, access)) }
     }
 }
 

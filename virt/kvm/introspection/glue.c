@@ -147,10 +147,19 @@ void __kvmi_state_written(struct kvm_vcpu *vcpu)
 	kvmi_rs_state_written(vcpu);
 }
 
+void __kvmi_vcpu_init(struct kvm_vcpu *vcpu)
+{
+	kvmi_rs_state_written(vcpu);
+	kvmi_vcpu_forget_interrupt(vcpu);
+}
+
 void __kvmi_vcpu_ioctl(struct kvm_vcpu *vcpu, unsigned int ioctl)
 {
 	if (kvmi_ioctl_writes_state(ioctl))
 		kvmi_rs_state_written(vcpu);
+	/* It was reported as queued, and is written as such. */
+	if (ioctl == KVM_SET_VCPU_EVENTS)
+		kvmi_vcpu_forget_interrupt(vcpu);
 }
 
 /*

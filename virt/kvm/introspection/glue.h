@@ -76,9 +76,9 @@ struct wait_queue_head *kvmi_wait_alloc(void);
 void kvmi_wait_free(struct wait_queue_head *wq);
 void kvmi_wait_wake(struct wait_queue_head *wq);
 int kvmi_conn_wait_vcpu(struct kvmi_conn *conn, struct kvm_vcpu *vcpu,
-			struct wait_queue_head *own, bool in_place,
+			struct wait_queue_head *own,
 			bool (*ready)(void *data), void *data);
-bool kvmi_wait_is_cut(bool in_place);
+bool kvmi_vcpu_is_cut(struct kvm_vcpu *vcpu);
 
 /*
  * The task of a VM: a thread of its VMM (task.c).  turn() runs in it and does
@@ -238,6 +238,8 @@ bool kvmi_vcpu_inject(struct kvm_vcpu *vcpu, const struct kvmi_injection *wanted
 		      struct kvmi_injection *done);
 bool kvmi_vcpu_was_injected(struct kvm_vcpu *vcpu);
 void kvmi_vcpu_told(struct kvm_vcpu *vcpu);
+bool kvmi_vcpu_forget(struct kvm_vcpu *vcpu);
+void kvmi_vcpu_forget_interrupt(struct kvm_vcpu *vcpu);
 
 /* Tracepoints (kvmi:*). */
 void kvmi_trace_hook(struct kvm *kvm, const struct kvmi_hooker *hooker);
@@ -280,8 +282,7 @@ int kvmi_rs_cr(struct kvm_vcpu *vcpu, __u8 cr, __u64 old_value, __u64 *value);
 int kvmi_rs_xsetbv(struct kvm_vcpu *vcpu, __u64 old_value, __u64 value);
 int kvmi_rs_descriptor(struct kvm_vcpu *vcpu, __u8 descriptor, bool write);
 int kvmi_rs_msr(struct kvm_vcpu *vcpu, __u32 msr, __u64 old_value, __u64 *value);
-int kvmi_rs_pf(struct kvm_vcpu *vcpu, __u64 gva, __u64 gpa, __u8 access,
-	       bool in_place);
+int kvmi_rs_pf(struct kvm_vcpu *vcpu, __u64 gva, __u64 gpa, __u8 access);
 int kvmi_rs_cpuid(struct kvm_vcpu *vcpu, __u32 function, __u32 index,
 		  __u8 insn_len);
 

@@ -14,7 +14,7 @@ use super::{
     sys::{
         glue::{self, kvm_introspection_feature, kvm_introspection_hook, kvmi_status},
         kvm::{in_use, Hooker, LockedVcpu, Memcg, RunningVcpu, Vm},
-        socket::Connection,
+        socket::{Connection, Receiver, Sender},
         vhost_task::{TaskBody, VhostTask, Work},
     },
 };
@@ -23,6 +23,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
+        lock::mutex::MutexGuard,
         Arc, Mutex, SpinLock,
     },
 };
@@ -129,7 +130,20 @@ impl Door {
             return Err(EINVAL);
         }
 
-        let _ioctl = self.ioctl.lock();
+        // The socket is looked at without the lock: whoever handed it over may hold its own.
+        drop(self.lock_to_hook()?);
+
+        let socket = self
+            .memcg
+            .charge(|| Connection::open(hook.fd, &self.task))?;
+        let _ioctl = self.lock_to_hook()?;
+
+        self.memcg.charge(|| self.attach(hook, socket, foreign))
+    }
+
+    /// Takes the lock, if the VM can be hooked.
+    fn lock_to_hook(&self) -> Result<MutexGuard<'_, ()>> {
+        let ioctl = self.ioctl.lock();
 
         if self.vm.is_protected() || matches!(&*self.attached.state.lock(), Slot::Refused) {
             return Err(EOPNOTSUPP);
@@ -140,7 +154,7 @@ impl Door {
         if !self.can_serve() {
             return Err(EIO);
         }
-        self.memcg.charge(|| self.attach(hook, foreign))
+        Ok(ioctl)
     }
 
     /// Returns whether the VM has its memory and its task still.
@@ -148,8 +162,12 @@ impl Door {
         self.vm.has_mm() && self.task.is_alive()
     }
 
-    fn attach(&self, hook: &kvm_introspection_hook, foreign: bool) -> Result {
-        let socket = Connection::open(hook.fd, &self.task)?;
+    fn attach(
+        &self,
+        hook: &kvm_introspection_hook,
+        socket: (Connection, Receiver, Sender),
+        foreign: bool,
+    ) -> Result {
         let hooker = Hooker::current(&hook.uuid, foreign);
         let session = Session::new(self.vm, self.memcg.clone(), socket, hooker)?;
 
@@ -254,7 +272,7 @@ impl Door {
     /// Tells the tool to leave.  `EFAULT`: not hooked; `ENOENT`: it did not ask to be told;
     /// `EBUSY`: it does not read what it is told.
     pub(crate) fn preunhook(&self) -> Result {
-        let _ioctl = self.ioctl.lock();
+        // Without the lock: sending may have to wait for the one of the socket.
         let session = self.session().ok_or(EFAULT)?;
 
         self.memcg.charge(|| event::unhook(&session))
@@ -277,6 +295,10 @@ impl Door {
             return;
         };
 
+        // What is said to be dead has ended.
+        if session.is_dead() {
+            session.finish();
+        }
         status.state = match session.is_dead() {
             true if self.vm.is_frozen() => glue::KVMI_STATE_FROZEN,
             true => glue::KVMI_STATE_DEAD,
@@ -348,11 +370,17 @@ impl Door {
         }
     }
 
-    /// The VMM wrote the state of this vCPU.
+    /// The VMM wrote the state of this vCPU, or INIT reset it.
     pub(crate) fn state_written(&self, vcpu: &LockedVcpu<'_>) {
-        if let Some(session) = self.session() {
-            if let Some(me) = vcpu.index().and_then(|index| session.vcpu(index)) {
-                me.cancel_event();
+        let me = self
+            .session()
+            .zip(vcpu.index())
+            .and_then(|(session, index)| session.vcpu(index));
+
+        match me {
+            Some(me) => me.start_anew(vcpu),
+            None => {
+                vcpu.forget();
             }
         }
     }

@@ -11,7 +11,7 @@ use super::{
     command,
     event::{self, Event as _},
     session::Session,
-    sys::{glue::kvmi_injection, kvm::RunningVcpu, wait},
+    sys::{glue::kvmi_injection, kvm::RunningVcpu},
     vcpu::{Job, Vcpu},
     wire::{Failure, Message},
 };
@@ -27,29 +27,15 @@ pub(crate) enum Verdict {
     Interrupted,
 }
 
-/// What cuts a wait for the tool short.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// Any signal: what was to be done is done again.
-    UntilSignalled,
-    /// Only a fatal signal: the vCPU is in the middle of something that cannot be done again.
-    UntilKilled,
-}
-
-impl Patience {
-    /// Has it come to an end?
-    fn is_over(self) -> bool {
-        wait::is_cut(self == Self::UntilKilled)
-    }
-}
-
 /// How waiting for an answer ended.
 pub(crate) enum Wait {
     /// It is there.
     Answered,
-    /// Nobody will answer any more.
+    /// The session is dead: nobody will answer any more, and nothing is refused for it.
     Ended,
-    /// A signal came; the event stays in flight.
+    /// The event is over without an answer: INIT came.  What it was about is not done.
+    Cancelled,
+    /// A signal came, or the VMM wants to have its vCPU; the event stays in flight.
     Interrupted,
 }
 
@@ -65,8 +51,7 @@ impl Session {
             }
             // KVM acts on INIT first; what the tool was told is history then.
             if here.has_init() {
-                me.cancel_event();
-                here.hold(false);
+                me.start_anew(here);
                 here.take_step();
                 while here.take_written().is_some() {}
                 if me.has_work() {
@@ -76,13 +61,13 @@ impl Session {
             }
             if let Some(place) = me.place() {
                 // The guest gets the answer when it does the same again.
-                match self.await_answer(me, here, Patience::UntilSignalled) {
+                match self.await_answer(me, here) {
                     Wait::Answered if here.missed(place.rip) => me.cancel_event(),
                     Wait::Answered => {
                         here.hold(true);
                         return Verdict::Continue;
                     }
-                    Wait::Ended => (),
+                    Wait::Ended | Wait::Cancelled => (),
                     Wait::Interrupted => {
                         here.request();
                         return Verdict::Interrupted;
@@ -92,7 +77,7 @@ impl Session {
             }
             here.hold(false);
             if me.in_event() {
-                match self.settle(me, here, Patience::UntilSignalled) {
+                match self.settle(me, here) {
                     Verdict::Continue => continue,
                     other => return other,
                 }
@@ -124,7 +109,7 @@ impl Session {
                 continue;
             }
             // A tool that floods the vCPU with commands does not keep it from its VMM.
-            if kernel::current!().signal_pending() && me.has_work() {
+            if here.is_cut() && me.has_work() {
                 here.request();
                 return Verdict::Interrupted;
             }
@@ -150,15 +135,15 @@ impl Session {
         };
 
         match answer {
-            Ok(payload) => self.answer(message, Ok(payload)),
-            Err(Failure::Refused(code)) => self.answer(message, Err(code)),
+            Ok(payload) => self.answer(&message.header, Ok(payload)),
+            Err(Failure::Refused(code)) => self.answer(&message.header, Err(code)),
             Err(_) => self.die(),
         }
     }
 
     /// Waits out an event between two instructions, and does what the answer says.
-    fn settle(&self, me: &Vcpu, here: &RunningVcpu<'_>, patience: Patience) -> Verdict {
-        let verdict = match self.await_answer(me, here, patience) {
+    fn settle(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> Verdict {
+        let verdict = match self.await_answer(me, here) {
             Wait::Answered => me
                 .while_it_lasts(|| {
                     me.take_answer()
@@ -166,7 +151,7 @@ impl Session {
                 })
                 .flatten()
                 .unwrap_or(Verdict::Continue),
-            Wait::Ended => Verdict::Continue,
+            Wait::Ended | Wait::Cancelled => Verdict::Continue,
             Wait::Interrupted => Verdict::Interrupted,
         };
 
@@ -185,36 +170,26 @@ impl Session {
     /// Tells the tool of an injection before it hears of something else, and waits for its answer;
     /// false: there was none.  What the guest is doing must be done again, for the tool may have
     /// changed anything.
-    pub(crate) fn tell_of_injection(
-        &self,
-        me: &Vcpu,
-        here: &RunningVcpu<'_>,
-        patience: Patience,
-    ) -> bool {
+    pub(crate) fn tell_of_injection(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> bool {
         let Some(injected) = me.take_injected() else {
             return false;
         };
 
         here.told();
         self.raise_trap(&injected, me, here);
-        if let Verdict::Crash = self.settle(me, here, patience) {
+        if let Verdict::Crash = self.settle(me, here) {
             here.note_crash();
         }
         true
     }
 
     /// Waits for the answer to the event in flight, running commands meanwhile.
-    pub(crate) fn await_answer(
-        &self,
-        me: &Vcpu,
-        here: &RunningVcpu<'_>,
-        patience: Patience,
-    ) -> Wait {
+    pub(crate) fn await_answer(&self, me: &Vcpu, here: &RunningVcpu<'_>) -> Wait {
         let ended = loop {
             me.look();
             while let Some(message) = me.next_in_event(self.channel.is_full()) {
                 self.run_command(&message, me, here);
-                if patience.is_over() {
+                if here.is_cut() {
                     break;
                 }
             }
@@ -223,29 +198,27 @@ impl Session {
             }
             if self.is_dead() {
                 me.land();
-            }
-            if !me.in_event() {
                 break Wait::Ended;
             }
-            if patience.is_over() {
+            if !me.in_event() {
+                break Wait::Cancelled;
+            }
+            if here.is_cut() {
                 break Wait::Interrupted;
             }
             if self.channel.readable_by_vcpu() {
-                self.pump(|| me.has_attention() || patience.is_over());
+                self.pump(|| me.has_attention() || here.is_cut());
                 continue;
             }
 
-            let wait = self.channel.wait_vcpu(
-                here,
-                me.wait_queue(),
-                patience == Patience::UntilKilled,
-                || me.has_attention(),
-            );
-            match wait {
+            match self
+                .channel
+                .wait_vcpu(here, me.wait_queue(), || me.has_attention())
+            {
                 Ok(()) => (),
                 Err(e) if e == ECANCELED => {
                     me.cancel_event();
-                    break Wait::Ended;
+                    break Wait::Cancelled;
                 }
                 Err(_) => break Wait::Interrupted,
             }

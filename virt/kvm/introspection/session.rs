@@ -6,10 +6,10 @@
 //! socket or broke the protocol, the VMM unhooked, the VM or its address space went away).  It has
 //! *ended* when [`Session::finish()`] has returned: then nothing of it changes anything any more.
 //!
-//! Locks: the channel's `inbox` is held for the whole of ending, and by whoever deals with a
+//! Locks: the channel's `serving` is held for the whole of ending, and by whoever deals with a
 //! message; `vcpus` and the gates of vCPUs inside of it.  Whoever holds an `Arc<Session>` is the
 //! VM's task, a vCPU thread inside `KVM_RUN`, or inside an ioctl.  The VM may be gone when a session
-//! has ended: it is used inside the channel's role, by a vCPU thread, and inside an ioctl only.
+//! has ended: the task uses it in [`Channel::while_open()`] only.
 
 use super::{
     channel::{Channel, Reader, Who},
@@ -41,6 +41,12 @@ const RETRY_MS: u16 = 100;
 
 /// The id of the session that was made last.
 static LAST_ID: Atomic<u64> = Atomic::new(0);
+
+/// The header of a command, and the answer to it.
+type Answer = (
+    glue::kvmi_msg_hdr,
+    core::result::Result<Payload, wire::Code>,
+);
 
 /// A session.
 #[pin_data]
@@ -175,16 +181,19 @@ impl Session {
     }
 
     /// Replies to a command.
-    pub(crate) fn answer(&self, to: &Message, answer: core::result::Result<Payload, wire::Code>) {
+    pub(crate) fn answer(
+        &self,
+        to: &glue::kvmi_msg_hdr,
+        answer: core::result::Result<Payload, wire::Code>,
+    ) {
         let err = answer.as_ref().err().map_or(0, |code| code.value());
+        let reply = wire::reply(to, answer);
 
-        self.trace_reply(&to.header, err);
+        // Behind the end the VM may be gone, and nobody reads.
+        self.channel
+            .while_open(|| self.vm.trace_reply(to, err));
         // A failure has ended the session, which is all there is to do about it.
-        let _ = self.send(wire::reply(&to.header, answer));
-    }
-
-    fn trace_reply(&self, header: &glue::kvmi_msg_hdr, err: i32) {
-        self.vm.trace_reply(header, err);
+        let _ = self.send(reply);
     }
 
     /// Deals with the next message from the tool.  `false`: there is none.
@@ -193,18 +202,36 @@ impl Session {
             return Ok(false);
         };
 
-        self.vm.trace_command(&message.header);
-        match command::dispatch(self, &message) {
-            Ok(command::Done::Reply(payload)) => self.answer(&message, Ok(payload)),
-            Ok(command::Done::Silent) => (),
-            Ok(command::Done::ForVcpu(vcpu)) => match vcpu.push_command(message) {
-                Ok(()) => self.vm.kick(vcpu.index, false),
-                Err((code, message)) => self.answer(&message, Err(code)),
-            },
-            Err(Failure::Refused(code)) => self.answer(&message, Err(code)),
-            Err(Failure::Protocol) => return Err(Failure::Protocol),
+        match self.channel.while_open(|| self.deal_with(message)) {
+            // What is sent, is sent without the lock.
+            Some(Ok(Some((header, answer)))) => self.answer(&header, answer),
+            Some(Ok(None)) => (),
+            Some(Err(_)) | None => return Err(Failure::Protocol),
         }
         Ok(true)
+    }
+
+    /// Returns the answer to a message, if it is answered now.
+    fn deal_with(&self, message: Message) -> Result<Option<Answer>, Failure> {
+        let header = message.header;
+
+        self.vm.trace_command(&header);
+
+        let answer = match command::dispatch(self, &message) {
+            Ok(command::Done::Reply(payload)) => Ok(payload),
+            Ok(command::Done::Silent) => return Ok(None),
+            Ok(command::Done::ForVcpu(vcpu)) => match vcpu.push_command(message) {
+                Ok(()) => {
+                    self.vm.kick(vcpu.index, false);
+                    return Ok(None);
+                }
+                Err(code) => Err(code),
+            },
+            Err(Failure::Refused(code)) => Err(code),
+            Err(Failure::Protocol) => return Err(Failure::Protocol),
+        };
+
+        Ok(Some((header, answer)))
     }
 
     /// Reads and deals with messages until there are none, or until `enough()`.
@@ -216,43 +243,47 @@ impl Session {
         while !enough() {
             match self.serve(&mut reader) {
                 Ok(true) => (),
-                Ok(false) => break,
-                Err(_) => return self.fail(reader),
+                Ok(false) => return,
+                Err(_) => return self.finish(),
             }
         }
-    }
-
-    fn fail(&self, reader: Reader<'_>) {
-        self.die();
-        reader.end(|| self.undo());
     }
 
     /// A portion of the task's work: sends what can be sent, revives those who waited for room,
     /// and deals with messages that no vCPU reads.  Whoever has the role instead hands it on.
     pub(crate) fn turn(&self) -> Work {
-        let Some(mut reader) = self.channel.try_read(Who::Task) else {
-            return Work::Idle;
-        };
-
         if self.is_dead() || self.channel.flush().is_err() {
-            self.fail(reader);
+            self.finish();
             return Work::Idle;
         }
         if self.channel.take_room() {
-            self.revive_vcpus();
+            self.channel.while_open(|| self.revive_vcpus());
         }
+
+        let Some(mut reader) = self.channel.try_read(Who::Task) else {
+            return self.later();
+        };
+
         for _ in 0..PORTION {
             match self.serve(&mut reader) {
                 Ok(true) => (),
-                Ok(false) if self.channel.has_unsent() => return Work::Later(RETRY_MS),
-                Ok(false) => return Work::Idle,
+                Ok(false) => return self.later(),
                 Err(_) => {
-                    self.fail(reader);
+                    self.finish();
                     return Work::Idle;
                 }
             }
         }
         Work::More
+    }
+
+    /// When the task looks again, if nobody wakes it.
+    fn later(&self) -> Work {
+        if self.channel.has_unsent() {
+            Work::Later(RETRY_MS)
+        } else {
+            Work::Idle
+        }
     }
 
     /// Room has come: the vCPUs that left commands in their queues take them up again.

@@ -13,7 +13,7 @@ use super::{
     permission::IdSet,
     sys::{
         glue::{kvm_regs, kvmi_injection},
-        kvm::{RunningVcpu, VcpuIndex},
+        kvm::{LockedVcpu, RunningVcpu, VcpuIndex},
         wait::WaitQueue,
     },
     wire::{Code, Message},
@@ -187,25 +187,19 @@ impl Vcpu {
         self.attention.xchg(false, Full);
     }
 
-    /// Queues a command.  `EBUSY`: too many wait.
-    pub(crate) fn push_command(&self, message: Message) -> Result<(), (Code, Message)> {
+    /// Queues a command.  `EBUSY`: too many wait; `ENOMEM`.
+    pub(crate) fn push_command(&self, message: Message) -> Result<(), Code> {
         let mut state = self.state.lock();
 
         if state.commands.len() >= MAX_COMMANDS {
-            return Err((Code::EBUSY, message));
+            return Err(Code::EBUSY);
         }
-        let header = message.header;
         let ticket = state.ticket();
 
-        state.commands.push((ticket, message)).map_err(|_| {
-            (
-                Code::ENOMEM,
-                Message {
-                    header,
-                    body: KVec::new(),
-                },
-            )
-        })?;
+        state
+            .commands
+            .push((ticket, message))
+            .map_err(|_| Code::ENOMEM)?;
         drop(state);
         self.attract();
         Ok(())
@@ -407,6 +401,15 @@ impl Vcpu {
                 // Without memory a late reply closes the connection, as any unexpected one.
                 let _ = state.over.push(flight.seq);
             }
+        }
+    }
+
+    /// The vCPU is not what it was: INIT came, or the VMM wrote its state.  Nothing of what was
+    /// under way survives that, but for the news of an exception that the guest has got.
+    pub(crate) fn start_anew(&self, here: &LockedVcpu<'_>) {
+        self.cancel_event();
+        if here.forget() {
+            self.state.lock().injection = Injection::None;
         }
     }
 

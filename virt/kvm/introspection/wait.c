@@ -131,25 +131,25 @@ void kvmi_wait_wake(struct wait_queue_head *wq)
 	wake_up(wq);
 }
 
-/* Is there a signal that ends a wait? */
-bool kvmi_wait_is_cut(bool in_place)
+/* Does a signal, or the VMM's word, end a wait of this vCPU? */
+bool kvmi_vcpu_is_cut(struct kvm_vcpu *vcpu)
 {
-	return in_place ? fatal_signal_pending(current) : signal_pending(current);
+	return signal_pending(current) ||
+	       READ_ONCE(vcpu->run->immediate_exit__unsafe);
 }
 
 /*
  * Sleep until ready(), on the vCPU's own queue and on the shared one of those
  * who can read the socket; and where KVM wakes a halted vCPU, because of INIT,
- * which ends it with -ECANCELED.  Any signal ends it with -EINTR: the VMM wants
- * its vCPU back, or the freezer does.  In place, where the vCPU cannot be left
- * with a thing half done, only a fatal one does.  kvm->srcu is dropped meanwhile:
- * a change of the memory slots would wait for the tool otherwise.
+ * which ends it with -ECANCELED.  Any signal ends it with -EINTR, and so does
+ * immediate_exit: the VMM wants its vCPU back, or the freezer does.  kvm->srcu is
+ * dropped meanwhile: a change of the memory slots would wait for the tool
+ * otherwise.
  */
 int kvmi_conn_wait_vcpu(struct kvmi_conn *conn, struct kvm_vcpu *vcpu,
-			struct wait_queue_head *own, bool in_place,
+			struct wait_queue_head *own,
 			bool (*ready)(void *data), void *data)
 {
-	int state = in_place ? TASK_KILLABLE : TASK_INTERRUPTIBLE;
 	struct rcuwait *wake = kvm_arch_vcpu_get_wait(vcpu);
 	DEFINE_WAIT(shared_entry);
 	DEFINE_WAIT(own_entry);
@@ -164,15 +164,16 @@ int kvmi_conn_wait_vcpu(struct kvmi_conn *conn, struct kvm_vcpu *vcpu,
 		 * next must find us: what is on our own queue stays noted,
 		 * what is on the shared one does not.
 		 */
-		prepare_to_wait(own, &own_entry, state);
-		prepare_to_wait_exclusive(&conn->replies, &shared_entry, state);
+		prepare_to_wait(own, &own_entry, TASK_INTERRUPTIBLE);
+		prepare_to_wait_exclusive(&conn->replies, &shared_entry,
+					  TASK_INTERRUPTIBLE);
 		if (ready(data))
 			break;
 		if (kvmi_vcpu_has_init(vcpu)) {
 			r = -ECANCELED;
 			break;
 		}
-		if (kvmi_wait_is_cut(in_place)) {
+		if (kvmi_vcpu_is_cut(vcpu)) {
 			r = -EINTR;
 			break;
 		}

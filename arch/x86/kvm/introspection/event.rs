@@ -4,7 +4,6 @@
 
 use super::{ask, Doing, Event, Said};
 use crate::{
-    run::Patience,
     session::Session,
     sys::{glue::*, kvm::RunningVcpu},
     vcpu::Vcpu,
@@ -98,11 +97,7 @@ pub(crate) struct Site<'a> {
 
 impl Site<'_> {
     fn ask<E: Doing>(&self, specific: &E::Specific) -> Said {
-        self.ask_with::<E>(specific, Patience::UntilSignalled)
-    }
-
-    fn ask_with<E: Doing>(&self, specific: &E::Specific, patience: Patience) -> Said {
-        ask::<E>(self.session, self.me, self.here, specific, patience)
+        ask::<E>(self.session, self.me, self.here, specific)
     }
 
     pub(crate) fn hypercall(&self) -> Said {
@@ -151,13 +146,13 @@ impl Site<'_> {
         self.ask::<Msr>(&event)
     }
 
-    pub(crate) fn pf(&self, gva: u64, gpa: u64, access: u8, patience: Patience) -> Said {
+    pub(crate) fn pf(&self, gva: u64, gpa: u64, access: u8) -> Said {
         let mut event = kvmi_vcpu_event_pf::new_zeroed();
 
         event.gva = gva;
         event.gpa = gpa;
         event.access = access;
-        self.ask_with::<Pf>(&event, patience)
+        self.ask::<Pf>(&event)
     }
 
     pub(crate) fn cpuid(&self, function: u32, index: u32, insn_len: u8) -> Said {

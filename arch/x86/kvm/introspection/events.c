@@ -51,6 +51,18 @@ enum kvmi_verdict __kvmi_breakpoint(struct kvm_vcpu *vcpu, u8 insn_len)
 }
 EXPORT_SYMBOL_FOR_KVM_INTERNAL(__kvmi_breakpoint);
 
+/*
+ * The guest gets its #BP wherever the tool put RIP, and will go on behind as many
+ * bytes as its INT3 had.
+ */
+void kvmi_queue_breakpoint(struct kvm_vcpu *vcpu, u8 len)
+{
+	vcpu->arch.kvmi->moved = false;
+	vcpu->arch.event_exit_inst_len = len;
+	kvm_queue_exception(vcpu, BP_VECTOR);
+}
+EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvmi_queue_breakpoint);
+
 /* The bit of CR3 that asks for no flush is no part of its value. */
 #define KVMI_CR3_NOFLUSH	BIT_ULL(63)
 
@@ -113,15 +125,11 @@ enum kvmi_verdict __kvmi_cpuid(struct kvm_vcpu *vcpu, u8 insn_len)
 			     insn_len);
 }
 
-/*
- * An access that a tool took from a page, from the guest or from its own guest.
- * In place: the tool is waited for here, whatever signal comes but a fatal one.
- */
-enum kvmi_verdict kvmi_pf(struct kvm_vcpu *vcpu, u64 gva, u64 gpa, u8 access,
-			  bool in_place)
+/* An access that a tool took from a page, from the guest or from its own guest. */
+enum kvmi_verdict kvmi_pf(struct kvm_vcpu *vcpu, u64 gva, u64 gpa, u8 access)
 {
 	if (!(vcpu->arch.kvmi->events & BIT(KVMI_VCPU_EVENT_PF)))
 		return KVMI_UNASKED;
 
-	return kvmi_rs_pf(vcpu, gva, gpa, access, in_place);
+	return kvmi_rs_pf(vcpu, gva, gpa, access);
 }

@@ -79,6 +79,13 @@ bool kvmi_ioctl_writes_state(unsigned int ioctl)
 	case KVM_SET_SREGS:
 	case KVM_SET_SREGS2:
 	case KVM_SET_MSRS:
+	case KVM_SET_ONE_REG:
+	case KVM_SET_LAPIC:
+	case KVM_SET_CPUID:
+	case KVM_SET_CPUID2:
+	case KVM_SET_GUEST_DEBUG:
+	case KVM_X86_SETUP_MCE:
+	case KVM_X86_SET_MCE:
 	case KVM_SET_VCPU_EVENTS:
 	case KVM_SET_MP_STATE:
 	case KVM_SET_NESTED_STATE:
@@ -185,19 +192,22 @@ void kvmi_vcpu_get_event_msrs(struct kvm_vcpu *vcpu,
 	msrs->shadow_gs = kvmi_read_msr_or_0(vcpu, MSR_KERNEL_GS_BASE);
 }
 
+/*
+ * What CPUID would give the guest now: KVM keeps some bits of its table up to
+ * date only when somebody asks, and changes others as it answers.
+ */
 bool kvmi_vcpu_get_cpuid(struct kvm_vcpu *vcpu, __u32 function, __u32 index,
 			 struct kvmi_vcpu_get_cpuid_reply *reply)
 {
-	struct kvm_cpuid_entry2 *e;
+	u32 eax = function, ebx, ecx = index, edx;
 
-	e = kvm_find_cpuid_entry_index(vcpu, function, index);
-	if (!e)
+	if (!kvm_cpuid(vcpu, &eax, &ebx, &ecx, &edx, true))
 		return false;
 
-	reply->eax = e->eax;
-	reply->ebx = e->ebx;
-	reply->ecx = e->ecx;
-	reply->edx = e->edx;
+	reply->eax = eax;
+	reply->ebx = ebx;
+	reply->ecx = ecx;
+	reply->edx = edx;
 	return true;
 }
 

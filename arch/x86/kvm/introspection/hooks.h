@@ -29,9 +29,10 @@ enum kvmi_verdict __kvmi_xsetbv(struct kvm_vcpu *vcpu, u64 val);
 enum kvmi_verdict __kvmi_descriptor(struct kvm_vcpu *vcpu, u8 which, bool write);
 enum kvmi_verdict __kvmi_msr(struct kvm_vcpu *vcpu, u32 msr, u64 *val);
 enum kvmi_verdict __kvmi_cpuid(struct kvm_vcpu *vcpu, u8 insn_len);
+void kvmi_queue_breakpoint(struct kvm_vcpu *vcpu, u8 len);
 bool __kvmi_owns_breakpoints(struct kvm_vcpu *vcpu);
-enum kvmi_verdict kvmi_pf(struct kvm_vcpu *vcpu, u64 gva, u64 gpa, u8 access,
-			  bool in_place);
+enum kvmi_verdict kvmi_pf(struct kvm_vcpu *vcpu, u64 gva, u64 gpa, u8 access);
+int kvmi_hold_interrupt(struct kvm_vcpu *vcpu, u8 vector);
 void kvmi_update_apicv_inhibit(struct kvm *kvm);
 bool kvmi_is_restricted(struct kvm *kvm);
 void kvmi_end_pass(struct kvm_vcpu *vcpu);
@@ -39,6 +40,14 @@ void __kvmi_park(struct kvm_vcpu *vcpu);
 void __kvmi_destroy_pages(struct kvm *kvm);
 bool __kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva, unsigned int bytes,
 		     u64 access);
+int kvmi_not_done(struct kvm_vcpu *vcpu, void *val, unsigned int bytes);
+void __kvmi_begin_insn(struct kvm_vcpu *vcpu);
+void __kvmi_emulating(struct kvm_vcpu *vcpu);
+void __kvmi_give_up(struct kvm_vcpu *vcpu);
+bool __kvmi_may_touch_device(struct kvm_vcpu *vcpu);
+bool __kvmi_ends_iteration(struct kvm_vcpu *vcpu);
+gpa_t __kvmi_gva_to_gpa(struct kvm_vcpu *vcpu, gva_t gva, u64 access,
+			struct x86_exception *exception);
 bool kvmi_has_error_code(unsigned int vector);
 void __kvmi_vcpu_destroy(struct kvm_vcpu *vcpu);
 
@@ -175,6 +184,30 @@ static inline bool kvmi_owns_breakpoints(struct kvm_vcpu *vcpu)
 	       __kvmi_owns_breakpoints(vcpu);
 }
 
+/* An interrupt of the VMM's that came while they were held back. */
+static inline bool kvmi_has_interrupt(struct kvm_vcpu *vcpu)
+{
+	return static_branch_unlikely(&kvmi_in_use.key) && vcpu->arch.kvmi &&
+	       vcpu->arch.kvmi->has_interrupt;
+}
+
+static inline u8 kvmi_interrupt(struct kvm_vcpu *vcpu)
+{
+	return vcpu->arch.kvmi->interrupt;
+}
+
+static inline u8 kvmi_take_interrupt(struct kvm_vcpu *vcpu)
+{
+	vcpu->arch.kvmi->has_interrupt = false;
+	return vcpu->arch.kvmi->interrupt;
+}
+
+static inline void kvmi_drop_interrupt(struct kvm_vcpu *vcpu)
+{
+	if (kvmi_has_interrupt(vcpu))
+		kvmi_take_interrupt(vcpu);
+}
+
 /* The view of guest memory that a vCPU executes in. */
 static inline unsigned int kvmi_view(struct kvm_vcpu *vcpu)
 {
@@ -230,6 +263,20 @@ static inline bool kvmi_take_moved(struct kvm_vcpu *vcpu)
 	return true;
 }
 
+/*
+ * SVM: the length of the instruction that a queued #BP or #OF stands for; 0: it
+ * has to be decoded.  There is no #OF in 64-bit code.
+ */
+static inline u8 kvmi_soft_exception_len(struct kvm_vcpu *vcpu, u8 vector)
+{
+	if (!kvmi_has_wishes(vcpu) ||
+	    !(vector == BP_VECTOR ||
+	      (vector == OF_VECTOR && !is_64_bit_mode(vcpu))))
+		return 0;
+
+	return vcpu->arch.event_exit_inst_len;
+}
+
 /* Does this VM have restrictions, or has it had some? */
 static inline bool kvmi_has_pages(struct kvm *kvm)
 {
@@ -238,14 +285,64 @@ static inline bool kvmi_has_pages(struct kvm *kvm)
 }
 
 /*
- * May KVM do this for the guest now?  Otherwise the instruction comes again.
- * What it does is told by the bits of a page fault's error code.
+ * May KVM do this for the guest now?  Otherwise kvmi_not_done() says what comes
+ * of it.  What it does is told by the bits of a page fault's error code.
  */
 static inline bool kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva,
 				 unsigned int bytes, u64 access)
 {
 	return !kvmi_has_pages(vcpu->kvm) ||
 	       __kvmi_emulates(vcpu, gva, bytes, access);
+}
+
+/* An instruction begins: what it uses of page tables is what they say now. */
+static inline void kvmi_begin_insn(struct kvm_vcpu *vcpu)
+{
+	if (kvmi_has_pages(vcpu->kvm))
+		__kvmi_begin_insn(vcpu);
+}
+
+/* The emulator executes a decoded instruction, from here on or up to here. */
+static inline void kvmi_emulating(struct kvm_vcpu *vcpu, bool on)
+{
+	if (on && kvmi_has_pages(vcpu->kvm))
+		__kvmi_emulating(vcpu);
+	else if (kvmi_has_wishes(vcpu))
+		vcpu->arch.kvmi->insn.emulating = false;
+}
+
+/* It was given up, and nothing of it is to be done later. */
+static inline void kvmi_give_up(struct kvm_vcpu *vcpu)
+{
+	if (kvmi_has_wishes(vcpu))
+		__kvmi_give_up(vcpu);
+}
+
+/*
+ * May it access a device now?  Behind that nothing is asked, so it is asked for
+ * its memory before.
+ */
+static inline bool kvmi_may_touch_device(struct kvm_vcpu *vcpu)
+{
+	return !kvmi_has_pages(vcpu->kvm) || __kvmi_may_touch_device(vcpu);
+}
+
+/* Does the guest go on with the rest of a string, instead of the emulator? */
+static inline bool kvmi_ends_iteration(struct kvm_vcpu *vcpu, bool completes)
+{
+	return completes && kvmi_has_pages(vcpu->kvm) &&
+	       __kvmi_ends_iteration(vcpu);
+}
+
+/* Where the current instruction finds an address. */
+static inline gpa_t kvmi_gva_to_gpa(struct kvm_vcpu *vcpu,
+				    struct kvm_pagewalk *walk, gva_t gva,
+				    u64 access, struct x86_exception *exception)
+{
+	if (kvmi_has_pages(vcpu->kvm))
+		return __kvmi_gva_to_gpa(vcpu, gva, access, exception);
+
+	return walk->gva_to_gpa(vcpu, walk, gva, access, exception);
 }
 
 static inline void kvmi_destroy_pages(struct kvm *kvm)
@@ -304,6 +401,19 @@ static inline enum kvmi_verdict kvmi_cpuid(struct kvm_vcpu *vcpu, u8 insn_len)
 }
 
 static inline void kvmi_mute(struct kvm_vcpu *vcpu, bool mute) { }
+static inline int kvmi_hold_interrupt(struct kvm_vcpu *vcpu, u8 vector) { return 0; }
+static inline bool kvmi_has_interrupt(struct kvm_vcpu *vcpu) { return false; }
+static inline u8 kvmi_interrupt(struct kvm_vcpu *vcpu) { return 0; }
+static inline u8 kvmi_take_interrupt(struct kvm_vcpu *vcpu) { return 0; }
+static inline void kvmi_drop_interrupt(struct kvm_vcpu *vcpu) { }
+static inline u8 kvmi_int3_len(struct kvm_vcpu *vcpu) { return 0; }
+static inline void kvmi_queue_breakpoint(struct kvm_vcpu *vcpu, u8 len) { }
+
+static inline u8 kvmi_soft_exception_len(struct kvm_vcpu *vcpu, u8 vector)
+{
+	return 0;
+}
+
 static inline bool kvmi_owns_breakpoints(struct kvm_vcpu *vcpu) { return false; }
 static inline bool kvmi_take_moved(struct kvm_vcpu *vcpu) { return false; }
 static inline void kvmi_note_emulated(struct kvm_vcpu *vcpu) { }
@@ -318,6 +428,29 @@ static inline bool kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva,
 				 unsigned int bytes, u64 access)
 {
 	return true;
+}
+
+static inline int kvmi_not_done(struct kvm_vcpu *vcpu, void *val,
+				unsigned int bytes)
+{
+	return 0;
+}
+
+static inline void kvmi_begin_insn(struct kvm_vcpu *vcpu) { }
+static inline void kvmi_emulating(struct kvm_vcpu *vcpu, bool on) { }
+static inline void kvmi_give_up(struct kvm_vcpu *vcpu) { }
+static inline bool kvmi_may_touch_device(struct kvm_vcpu *vcpu) { return true; }
+
+static inline bool kvmi_ends_iteration(struct kvm_vcpu *vcpu, bool completes)
+{
+	return false;
+}
+
+static inline gpa_t kvmi_gva_to_gpa(struct kvm_vcpu *vcpu,
+				    struct kvm_pagewalk *walk, gva_t gva,
+				    u64 access, struct x86_exception *exception)
+{
+	return walk->gva_to_gpa(vcpu, walk, gva, access, exception);
 }
 
 static inline void kvmi_vcpu_destroy(struct kvm_vcpu *vcpu) { }

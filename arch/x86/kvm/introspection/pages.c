@@ -401,7 +401,7 @@ static enum kvmi_verdict kvmi_ask_for_page(struct kvm_vcpu *vcpu, gva_t gva,
 	/* Others may have the view meanwhile. */
 	__kvmi_park(vcpu);
 
-	verdict = kvmi_pf(vcpu, gva, gpa, denied, false);
+	verdict = kvmi_pf(vcpu, gva, gpa, denied);
 	switch (verdict) {
 	case KVMI_UNASKED:
 		if (kvmi_meet_left(vcpu, gpa_to_gfn(gpa), denied))
@@ -460,18 +460,19 @@ bool __kvmi_page_fault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 error_code)
 
 /*
  * KVM does something that it cannot take back, whatever the tool says: a device
- * gave data for it that it would not give again, or it is no instruction.
+ * was accessed for it, or it is no instruction.
  */
 static bool kvmi_is_past_recall(struct kvm_vcpu *vcpu)
 {
-	struct x86_emulate_ctxt *ctxt = vcpu->arch.emulate_ctxt;
+	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
 
-	return vcpu->arch.kvmi->mute || ctxt->device_read || ctxt->io_read.end ||
-	       vcpu->arch.pio.count;
+	return wishes->mute || (wishes->insn.emulating &&
+				vcpu->arch.emulate_ctxt->device_touched);
 }
 
-static bool kvmi_emulates_in_page(struct kvm_vcpu *vcpu, gva_t gva, gpa_t gpa,
-				  unsigned int wanted)
+/* False: it is refused, or to be taken back (kvmi_insn::refused says which). */
+bool kvmi_emulates_in_page(struct kvm_vcpu *vcpu, gva_t gva, gpa_t gpa,
+			   unsigned int wanted)
 {
 	unsigned int denied = wanted & ~kvmi_allowed(vcpu, gpa_to_gfn(gpa), true);
 
@@ -479,37 +480,40 @@ static bool kvmi_emulates_in_page(struct kvm_vcpu *vcpu, gva_t gva, gpa_t gpa,
 		return true;
 	if (!kvmi_make_wishes(vcpu))
 		return false;
+
+	if (kvmi_is_past_recall(vcpu)) {
+		if (!kvmi_rs_hears(vcpu, KVMI_VCPU_EVENT_PF))
+			return true;
+		kvmi_count_refusal(vcpu->kvm);
+		vcpu->arch.kvmi->insn.refused = true;
+		return false;
+	}
+
 	/* What the tool sees, and what is left to do again, is not half done. */
 	vcpu->arch.emulate_regs_need_sync_to_vcpu = false;
-	if (!kvmi_is_past_recall(vcpu))
-		return kvmi_ask_for_page(vcpu, gva, gpa, denied) == KVMI_PROCEED;
-
-	__kvmi_park(vcpu);
-	switch (kvmi_pf(vcpu, gva, gpa, denied, true)) {
-	case KVMI_RETRY:
-	case KVMI_REWRITTEN:
-		return false;
-	default:
-		return true;
-	}
+	return kvmi_ask_for_page(vcpu, gva, gpa, denied) == KVMI_PROCEED;
 }
 
 /*
  * An access by KVM on the guest's behalf, before anything of it is done.  False:
- * it is to be taken back, for the instruction to be executed again.  Where it
- * cannot be, the tool is asked in place, and the access follows its answer.
+ * it is to be taken back, for the instruction to be executed again; or, where it
+ * cannot be, it is refused.
  */
 bool __kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva, unsigned int bytes,
 		     u64 access)
 {
-	struct kvm_pagewalk *walk = &vcpu->arch.gva_walk;
-	unsigned int in_page, wanted = KVMI_PAGE_ACCESS_R;
+	unsigned int in_page, wanted = KVMI_PAGE_ACCESS_R, now;
 	gpa_t gpa;
+
+	if (vcpu->arch.kvmi)
+		vcpu->arch.kvmi->insn.refused = false;
 
 	if (access & PFERR_FETCH_MASK)
 		wanted = KVMI_PAGE_ACCESS_X;
 	else if (access & PFERR_WRITE_MASK)
 		wanted = KVMI_PAGE_ACCESS_W;
+	else if (kvmi_modifies(vcpu, gva))
+		wanted |= KVMI_PAGE_ACCESS_W;
 	if (kvmi_all_allow(vcpu->kvm, wanted))
 		return true;
 
@@ -521,9 +525,14 @@ bool __kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva, unsigned int bytes,
 		in_page = min_t(unsigned int, bytes,
 				PAGE_SIZE - offset_in_page(gva));
 		/* What cannot be translated is a fault, and the emulator's. */
-		gpa = walk->gva_to_gpa(vcpu, walk, gva, access, NULL);
-		if (gpa != INVALID_GPA &&
-		    !kvmi_emulates_in_page(vcpu, gva, gpa, wanted))
+		gpa = __kvmi_gva_to_gpa(vcpu, gva, access, NULL);
+		if (gpa == INVALID_GPA)
+			continue;
+		now = wanted;
+		if (now == (KVMI_PAGE_ACCESS_R | KVMI_PAGE_ACCESS_W) &&
+		    !kvmi_translates_for_write(vcpu, gva, access))
+			now = KVMI_PAGE_ACCESS_R;
+		if (!kvmi_emulates_in_page(vcpu, gva, gpa, now))
 			return false;
 	}
 	return true;

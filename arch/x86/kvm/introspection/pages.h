@@ -61,6 +61,12 @@ void kvmi_grant(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int access);
 bool __kvmi_restricts(struct kvm *kvm, gfn_t gfn, u64 nr);
 bool __kvmi_page_fault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 error_code);
 
+bool kvmi_emulates_in_page(struct kvm_vcpu *vcpu, gva_t gva, gpa_t gpa,
+			   unsigned int wanted);
+bool kvmi_modifies(struct kvm_vcpu *vcpu, gva_t gva);
+bool kvmi_translates_for_write(struct kvm_vcpu *vcpu, gva_t gva, u64 access);
+void kvmi_count_refusal(struct kvm *kvm);
+
 bool kvmi_copy_table(struct kvm_vcpu *vcpu, gfn_t gfn);
 void kvmi_compare_tables(struct kvm_vcpu *vcpu);
 void kvmi_forget_tables(struct kvm_vcpu *vcpu);

@@ -243,14 +243,15 @@ int kvmi_step_soft_interrupt(struct kvm_vcpu *vcpu)
 }
 EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvmi_step_soft_interrupt);
 
-bool kvmi_step_at_int3(struct kvm_vcpu *vcpu)
+/* The length of the INT3 at RIP, prefixes included; 0: another instruction. */
+u8 kvmi_int3_len(struct kvm_vcpu *vcpu)
 {
 	struct insn insn;
 
 	kvmi_read_insn(vcpu, &insn);
-	return byte_at(&insn, 0) == 0xcc;
+	return byte_at(&insn, 0) == 0xcc ? insn.opcode + 1 : 0;
 }
-EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvmi_step_at_int3);
+EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvmi_int3_len);
 
 static u64 get_msr(struct kvm_vcpu *vcpu, u32 msr)
 {

@@ -14,7 +14,7 @@
 void kvmi_set_step(struct kvm_vcpu *vcpu, bool on);
 bool __kvmi_is_alive(struct kvm_vcpu *vcpu);
 int kvmi_step_soft_interrupt(struct kvm_vcpu *vcpu);
-bool kvmi_step_at_int3(struct kvm_vcpu *vcpu);
+u8 kvmi_int3_len(struct kvm_vcpu *vcpu);
 void __kvmi_entering(struct kvm_vcpu *vcpu);
 bool __kvmi_holds_interrupts(struct kvm_vcpu *vcpu);
 bool __kvmi_holds_nested_events(struct kvm_vcpu *vcpu);

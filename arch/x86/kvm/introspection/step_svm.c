@@ -198,7 +198,7 @@ int kvmi_svm_handle_exit(struct kvm_vcpu *vcpu)
 		return kvm_emulate_instruction(vcpu, 0);
 	case SVM_EXIT_SWINT:
 		/* QEMU's emulation has it that INT3 is one of these. */
-		if (is_for_kvm(vcpu, BP_VECTOR) && kvmi_step_at_int3(vcpu))
+		if (is_for_kvm(vcpu, BP_VECTOR) && kvmi_int3_len(vcpu))
 			return svm_invoke_exit_handler(vcpu, SVM_EXIT_EXCP_BASE +
 						       BP_VECTOR);
 		return kvmi_step_soft_interrupt(vcpu);

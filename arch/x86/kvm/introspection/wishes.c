@@ -117,9 +117,9 @@ int kvmi_vcpu_want_step(struct kvm_vcpu *vcpu, bool want)
 }
 
 /*
- * An answered event waits until the guest does the same again.  It does so at
- * once, unless somebody changed the instruction: a guest that has run and is
- * elsewhere, or that has left so often without it, will not.
+ * An event for which KVM_RUN was left waits until the guest does the same again.
+ * It does so at once, unless somebody changed the instruction: a guest that has
+ * run and is elsewhere, or that has left so often without it, will not.
  */
 #define KVMI_HOLD_EXITS	1000
 
@@ -134,6 +134,57 @@ void kvmi_vcpu_hold(struct kvm_vcpu *vcpu, bool hold)
 	wishes->hold_exits = vcpu->stat.exits;
 	if (!hold)
 		kvm_make_request(KVM_REQ_EVENT, vcpu);
+}
+
+/*
+ * KVM_INTERRUPT while interrupts are held back: the VMM ignored that KVM is not
+ * ready.  -EEXIST: one waits already.
+ */
+int kvmi_hold_interrupt(struct kvm_vcpu *vcpu, u8 vector)
+{
+	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
+
+	if (wishes->has_interrupt)
+		return -EEXIST;
+
+	wishes->interrupt = vector;
+	wishes->has_interrupt = true;
+	kvm_make_request(KVM_REQ_EVENT, vcpu);
+	return 0;
+}
+
+void kvmi_vcpu_forget_interrupt(struct kvm_vcpu *vcpu)
+{
+	kvmi_drop_interrupt(vcpu);
+}
+
+/*
+ * The vCPU is not what it was: INIT came, or the VMM wrote its state.  What was
+ * granted, held and not yet done for the tool is forgotten, and an exception of
+ * its that waits for the next entry.  False: the guest has got that one.
+ */
+bool kvmi_vcpu_forget(struct kvm_vcpu *vcpu)
+{
+	struct kvm_queued_exception *ex = &vcpu->arch.exception;
+	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
+
+	if (!wishes)
+		return true;
+
+	wishes->moved = false;
+	wishes->emulated = false;
+	wishes->insn.nr = 0;
+	kvmi_vcpu_hold(vcpu, false);
+	kvmi_end_pass(vcpu);
+
+	if (wishes->injected && !ex->pending &&
+	    vcpu->stat.exits != wishes->injected_exits)
+		return false;
+
+	if (wishes->injected && wishes->own_exception && ex->pending)
+		kvm_clear_exception_queue(vcpu);
+	wishes->injected = false;
+	return true;
 }
 
 enum kvmi_hold kvmi_vcpu_held(struct kvm_vcpu *vcpu, __u64 rip)
@@ -217,6 +268,7 @@ bool kvmi_vcpu_inject(struct kvm_vcpu *vcpu, const struct kvmi_injection *wanted
 	kvm_make_request(KVM_REQ_EVENT, vcpu);
 
 	*done = *wanted;
+	vcpu->arch.kvmi->own_exception = false;
 	if (ex->injected || ex->pending) {
 		done->nr = ex->vector;
 		done->error_code = ex->has_error_code ? ex->error_code : 0;
@@ -233,7 +285,7 @@ bool kvmi_vcpu_inject(struct kvm_vcpu *vcpu, const struct kvmi_injection *wanted
 		return false;
 	}
 
-	/* As if INT3 or INTO were at RIP. */
+	/* As if INT3 or INTO of one byte were at RIP. */
 	if (wanted->nr == BP_VECTOR || wanted->nr == OF_VECTOR)
 		vcpu->arch.event_exit_inst_len = 1;
 
@@ -247,6 +299,7 @@ bool kvmi_vcpu_inject(struct kvm_vcpu *vcpu, const struct kvmi_injection *wanted
 
 	if (!kvmi_has_error_code(wanted->nr))
 		done->error_code = 0;
+	vcpu->arch.kvmi->own_exception = true;
 	return true;
 }
 
@@ -276,6 +329,10 @@ bool kvmi_vcpu_is_due(struct kvm_vcpu *vcpu)
 
 	if (!wishes)
 		return false;
+
+	/* Whoever asked in the last turn has done with the answer. */
+	wishes->moved = false;
+	wishes->emulated = false;
 
 	if (wishes->stale && !is_guest_mode(vcpu)) {
 		wishes->stale = false;

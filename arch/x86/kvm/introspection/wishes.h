@@ -55,6 +55,27 @@ struct kvmi_step {
 	u32 intercepts[6];
 };
 
+/* Where an instruction finds a page, for an access of this kind. */
+struct kvmi_translation {
+	gva_t page;
+	u64 access;
+	gpa_t gpa;
+};
+
+/* More than an instruction uses between the check of a page and its access. */
+#define KVMI_TRANSLATIONS	16
+
+/* The instruction that KVM carries out for the guest. */
+struct kvmi_insn {
+	/* The emulator is at it. */
+	bool emulating;
+	/* What was checked last is neither done nor done again. */
+	bool refused;
+	u8 nr;
+	u8 next;
+	struct kvmi_translation translations[KVMI_TRANSLATIONS];
+};
+
 /*
  * What is wanted of a vCPU.  Read and written by its own thread, and when it
  * is created and destroyed.
@@ -75,13 +96,21 @@ struct kvmi_wishes {
 	bool emulated;
 	/* KVM_RUN ends with KVM_EXIT_SHUTDOWN. */
 	bool crash;
-	/* No interrupts until an answered event recurs, counted in exits. */
+	/* No interrupts until an event recurs, counted in exits. */
 	bool hold;
 	u64 hold_exits;
-	/* An exception was queued, counted in exits; the tool is not told yet. */
+	/* The VMM's interrupt that came meanwhile, and its vector. */
+	bool has_interrupt;
+	u8 interrupt;
+	/*
+	 * An exception was queued, counted in exits; the tool is not told yet.
+	 * It is the tool's, or another one that stood in its way.
+	 */
 	bool injected;
+	bool own_exception;
 	u64 injected_exits;
 	struct kvmi_step step;
+	struct kvmi_insn insn;
 	/* EPT: the last violation was a read too, and of this address. */
 	bool reads;
 	u64 gva;

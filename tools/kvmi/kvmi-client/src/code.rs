@@ -39,10 +39,8 @@ macro_rules! codes {
 codes! {
     EPERM = KVMI_EPERM, "the owner of the VM does not allow it";
     ENOENT = KVMI_ENOENT, "there is no such thing in this VM";
-    E2BIG = KVMI_E2BIG, "it is too big";
     EAGAIN = KVMI_EAGAIN, "the vCPU, or the page, is not there now; try again";
     ENOMEM = KVMI_ENOMEM, "the host is out of memory";
-    EFAULT = KVMI_EFAULT, "an address is not usable";
     EBUSY = KVMI_EBUSY, "something else is under way or owns it";
     EINVAL = KVMI_EINVAL, "an argument is not valid for this VM";
     EOPNOTSUPP = KVMI_EOPNOTSUPP, "this host or this state of the vCPU does not support it";

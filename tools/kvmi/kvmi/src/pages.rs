@@ -123,8 +123,7 @@ fn refused(
             "KVM cannot restrict pages in that way on this host",
         )
         .fix(
-            "it needs two-dimensional paging (kvm_amd.npt, kvm_intel.ept) by KVM's TDP MMU \
-             (kvm.tdp_mmu)",
+            "its processor has no pages that can be executed but not read: take executions, too",
         ),
         Some(Code::ENOSYS) => Failure::new(
             Exit::Denied,

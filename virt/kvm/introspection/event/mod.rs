@@ -7,7 +7,7 @@ pub(crate) mod x86;
 
 use super::{
     permission::bits,
-    run::{Patience, Verdict, Wait},
+    run::{Verdict, Wait},
     session::Session,
     sys::{
         glue::*,
@@ -202,13 +202,12 @@ pub(crate) enum Said {
 /// Asks the tool about something that the guest is doing, and waits for the answer.
 ///
 /// When KVM_RUN has to be left meanwhile, the event stays in flight: the guest does the same again
-/// and gets the answer then.  With [`Patience::UntilKilled`] it is not left.
+/// and gets the answer then.  What ends without an answer is not done, unless the session is dead.
 pub(crate) fn ask<E: Doing>(
     session: &Session,
     me: &Vcpu,
     here: &RunningVcpu<'_>,
     specific: &E::Specific,
-    patience: Patience,
 ) -> Said {
     if session.is_dead() || !me.events.contains(E::ID.into()) {
         return Said::Unasked;
@@ -218,14 +217,15 @@ pub(crate) fn ask<E: Doing>(
 
     if !me.recurs(E::ID, &place) {
         me.cancel_event();
+        here.hold(false);
         // The tool hears of an injection before it hears of anything else.
-        if session.tell_of_injection(me, here, patience) && patience == Patience::UntilSignalled {
+        if session.tell_of_injection(me, here) {
             return Said::Retry;
         }
         raise::<E>(session, me, here, specific, Some(place));
     }
 
-    let said = match session.await_answer(me, here, patience) {
+    let said = match session.await_answer(me, here) {
         Wait::Answered => me
             .while_it_lasts(|| {
                 me.take_answer()
@@ -233,12 +233,14 @@ pub(crate) fn ask<E: Doing>(
             })
             .flatten(),
         Wait::Ended => None,
-        // The VMM is being killed.
-        Wait::Interrupted if patience == Patience::UntilKilled => {
-            me.cancel_event();
-            None
+        Wait::Cancelled => {
+            here.hold(false);
+            here.request();
+            return Said::Retry;
         }
         Wait::Interrupted => {
+            // No interrupt gets between this and what the guest does again.
+            here.hold(true);
             here.request();
             return Said::Retry;
         }
@@ -248,7 +250,12 @@ pub(crate) fn ask<E: Doing>(
     if me.has_work() {
         here.request();
     }
-    said.unwrap_or(Said::Proceed(None))
+    match said {
+        Some(said) => said,
+        // What becomes of the restriction is what the tool has chosen for its death.
+        None if E::ID == x86::Pf::ID => Said::Unasked,
+        None => Said::Proceed(None),
+    }
 }
 
 fn act<E: Doing>(session: &Session, answer: &Answer, here: &RunningVcpu<'_>, at: &Place) -> Said {

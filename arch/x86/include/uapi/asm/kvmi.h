@@ -4,6 +4,8 @@
 
 /* The x86 part of <linux/kvmi.h>, which includes it. */
 
+#include <linux/types.h>
+#include <linux/stddef.h>
 #include <asm/kvm.h>
 
 /* Hypercall number and sub-function that raise the HYPERCALL event. */
@@ -15,21 +17,27 @@
 #define KVMI_DESC_LDTR	3
 #define KVMI_DESC_TR	4
 
-/* Followed by the MSR numbers, nmsrs of them, 4 bytes each. */
 struct kvmi_vcpu_get_registers {
 	__u16 nmsrs;
 	__u16 padding1;
 	__u32 padding2;
+#ifndef __BINDGEN__
+	__DECLARE_FLEX_ARRAY(__u32, msrs_idx);	/* nmsrs of them */
+#endif
 };
 
-/* Followed by struct kvm_msr_entry, msrs_nmsrs of them. */
 struct kvmi_vcpu_get_registers_reply {
 	__u32 mode;
 	__u32 padding;
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
+#ifndef __BINDGEN__
+	struct kvm_msrs msrs;
+#else
+	/* The head of it. */
 	__u32 msrs_nmsrs;
 	__u32 msrs_pad;
+#endif
 };
 
 struct kvmi_vcpu_get_cpuid {
@@ -67,6 +75,16 @@ struct kvmi_vcpu_get_xcr {
 struct kvmi_vcpu_get_xcr_reply {
 	__u64 value;
 };
+
+#ifndef __BINDGEN__
+struct kvmi_vcpu_get_xsave_reply {
+	struct kvm_xsave xsave;
+};
+
+struct kvmi_vcpu_set_xsave {
+	struct kvm_xsave xsave;
+};
+#endif
 
 struct kvmi_vcpu_get_mtrr_type {
 	__u64 gpa;

@@ -81,7 +81,7 @@ impl Command for ControlCr {
 /// Makes the guest take an exception; a TRAP event follows.
 ///
 /// Errors: `EPERM` TRAP is not allowed, `EINVAL` not an exception, `EBUSY` one
-/// is under way or the vCPU is single-stepped.
+/// is under way: its TRAP event has not come.
 #[derive(Clone, Copy, Debug)]
 pub struct InjectException {
     /// Index of the vCPU.

@@ -101,8 +101,7 @@ pub const PAGES_AT_ONCE: usize = (wire::MAX_PAYLOAD - size_of::<wire::kvmi_vm_se
 ///
 /// Every entry is tried; the reply is the first error. Errors: `EINVAL`
 /// unknown bits, write without read, or no memory; `EOPNOTSUPP` execute
-/// without read where hardware cannot, or no two-dimensional paging by KVM's
-/// TDP MMU; `ENOMEM`.
+/// without read where hardware cannot; `ENOMEM`.
 #[derive(Clone, Copy, Debug)]
 pub struct SetPageAccess<'a> {
     /// Page addresses and what stays allowed there; at most [`PAGES_AT_ONCE`].

@@ -146,7 +146,7 @@ impl Command for SetRegisters {
     }
 }
 
-/// Looks up the guest's table of CPUID leaves.
+/// What CPUID gives the guest at this moment.
 ///
 /// Errors: `ENOENT` no such leaf.
 #[derive(Clone, Copy, Debug)]

@@ -42,6 +42,8 @@ static const struct kvmi_insn kvmi_insn = {
 	.event = KVMI_VCPU_EVENT_BREAKPOINT,
 	.size = sizeof(struct kvmi_vcpu_event_breakpoint),
 	.retry = true,
+	.done_if_moved = true,
+	.trap_len = 1,
 	.refused = KVMI_INSN_DONE,
 	.execute = execute,
 	.check = check,
@@ -56,6 +58,71 @@ KVMI_INSN_TESTS(kvmi_breakpoint)
 KVMI_TEST(kvmi_breakpoint, retry_elsewhere)
 {
 	kvmi_insn_move_rip(f, KVMI_EVENT_ACTION_RETRY);
+}
+
+static u64 invalid;
+
+static void on_invalid(struct ex_regs *regs)
+{
+	invalid++;
+}
+
+/* The guest's #BP goes before what the tool injects, wherever it put RIP. */
+static void breakpoint_wins(struct kvmi_fixture *f, bool moved)
+{
+	const struct kvmi_vcpu_event_trap *trap;
+	struct kvmi_vcpu_inject_exception req = { .nr = UD_VECTOR };
+	struct kvmi_event ev;
+	struct kvm_regs regs;
+
+	vm_install_exception_handler(f->vm, UD_VECTOR, on_invalid);
+	kvmi_insn_start(f, &ev);
+	regs = ev.vcpu.arch.regs;
+	if (moved)
+		regs.rip = regs.r11 - 1;
+	kvmi_assert_err(kvmi_set_regs(&f->kvmi, 0, &regs), 0);
+	kvmi_assert_err(kvmi_vcpu_command(&f->kvmi, 0, KVMI_VCPU_INJECT_EXCEPTION,
+					  &req, sizeof(req), NULL, 0), 0);
+	kvmi_insn_reply(f, &ev, KVMI_EVENT_ACTION_CONTINUE);
+	kvmi_recv_this(&f->kvmi, &ev, KVMI_VCPU_EVENT_TRAP, sizeof(*trap));
+	trap = (const void *)ev.specific;
+	TEST_ASSERT_EQ(trap->nr, BP_VECTOR);
+	TEST_ASSERT_EQ(trap->error_code, 0);
+	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
+	kvmi_insn_wait(f, 1);
+	/* Of the instruction that was left out. */
+	kvmi_insn_host(f)->vector = 0;
+	kvmi_insn_expect(f, 1, KVMI_INSN_DONE);
+	TEST_ASSERT_EQ(*(u64 *)addr_gva2hva(f->vm, (gva_t)&invalid), 0);
+	kvmi_insn_once_more(f, 2, 3);
+}
+
+KVMI_TEST(kvmi_breakpoint, wins)
+{
+	breakpoint_wins(f, false);
+}
+
+KVMI_TEST(kvmi_breakpoint, wins_elsewhere)
+{
+	breakpoint_wins(f, true);
+}
+
+/* The tool takes INT3 away and has the guest's #BP delivered all the same. */
+KVMI_TEST(kvmi_breakpoint, taken_away)
+{
+	const u8 nop = 0x90;
+	struct kvmi_event ev;
+
+	kvmi_insn_start(f, &ev);
+	kvmi_assert_err(kvmi_write_physical(&f->kvmi,
+					    addr_gva2gpa(f->vm, ev.vcpu.arch.regs.rip),
+					    sizeof(nop), &nop), 0);
+	kvmi_insn_reply(f, &ev, KVMI_EVENT_ACTION_CONTINUE);
+	kvmi_insn_expect(f, 1, KVMI_INSN_DONE);
+	kvmi_insn_run(f, 1);
+	kvmi_insn_expect(f, 2, KVMI_INSN_SKIPPED);
+	kvmi_expect_quiet(&f->kvmi);
+	kvmi_stop(&f->runner);
 }
 
 /* Breakpoints have one owner. */

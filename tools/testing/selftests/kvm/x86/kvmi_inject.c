@@ -151,6 +151,29 @@ KVMI_TEST(kvmi_inject, each)
 	kvmi_stop(&f->runner);
 }
 
+/* #BP needs no INT3: it is delivered behind the byte at RIP. */
+KVMI_TEST(kvmi_inject, breakpoint_anywhere)
+{
+	typeof(seen) *s = addr_gva2hva(f->vm, (gva_t)&seen);
+	struct kvmi_event ev;
+	u32 i;
+
+	kvmi_start(&f->runner, f->vcpu);
+	for (i = 1; i <= 3; i++) {
+		/* At a NOP, as for #UD. */
+		stop_for(f, &ev, UD_VECTOR);
+		kvmi_assert_err(inject(&f->kvmi, BP_VECTOR, 0, 0), 0);
+		kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
+		recv_trap(f, &ev, BP_VECTOR, 0);
+		kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CONTINUE);
+		kvmi_wait_until(READ_ONCE(s->count) == i);
+		TEST_ASSERT_EQ(s->vector, BP_VECTOR);
+		TEST_ASSERT_EQ(s->rip, (u64)kvmi_inject_nop + 1);
+	}
+	kvmi_expect_quiet(&f->kvmi);
+	kvmi_stop(&f->runner);
+}
+
 /* Without a pause before it. */
 KVMI_TEST(kvmi_inject, into_a_running_guest)
 {

@@ -137,10 +137,10 @@ KVMI_TEST(kvmi_page_device, string_input_retried)
 }
 
 /*
- * The device has been asked when the page is restricted: its words are kept
- * while the tool is asked about the store.
+ * The device has been asked when the page is restricted.  Nobody can be asked in
+ * the completion: nothing is stored.
  */
-static void input_under_way(struct kvmi_fixture *f, struct kvmi_event *ev)
+static u32 input_under_way(struct kvmi_fixture *f)
 {
 	u32 count;
 
@@ -148,64 +148,28 @@ static void input_under_way(struct kvmi_fixture *f, struct kvmi_event *ev)
 	run(f, INPUT);
 	count = asked(f);
 	restrict_page(f, PAGE, R | X);
-	give(f, 0, count);
 	TEST_ASSERT_EQ(count, WORDS);
-	expect(f, ev, PAGE + 64, W, PAGE + 64);
+	return count;
 }
 
 KVMI_TEST(kvmi_page_device, string_input_under_way)
 {
-	struct kvmi_event ev;
-
-	input_under_way(f, &ev);
-	TEST_ASSERT(untouched(f), "It is stored already");
-	/* In the middle of it there is no leaving. */
-	kvmi_kick(&f->runner);
-	kvmi_ping(&f->kvmi);
-	TEST_ASSERT(untouched(f), "It is stored already");
-	proceed(f, &ev);
+	give(f, 0, input_under_way(f));
 	finish(f, 1);
-	check_words(f, 1);
+	TEST_ASSERT(untouched(f), "It is stored");
 }
 
-/* The session has ended: the words are stored all the same. */
-static void input_survives(struct kvmi_fixture *f)
+/* The session has ended: the words are stored as if nothing were restricted. */
+KVMI_TEST(kvmi_page_device, string_input_tool_dies)
 {
+	u32 count = input_under_way(f);
+
+	kvmi_close(&f->kvmi);
+	kvmi_wait_until(kvmi_state(f->vm->fd) == KVMI_DEAD);
+	give(f, 0, count);
 	wait_done(f, 1);
 	kvmi_stop(&f->runner);
 	check_words(f, 1);
-}
-
-KVMI_TEST(kvmi_page_device, string_input_tool_dies)
-{
-	struct kvmi_event ev;
-
-	input_under_way(f, &ev);
-	kvmi_close(&f->kvmi);
-	input_survives(f);
-}
-
-/* An action that PF does not know ends the session, and nothing is lost. */
-KVMI_TEST(kvmi_page_device, string_input_refused)
-{
-	struct kvmi_event ev;
-
-	input_under_way(f, &ev);
-	kvmi_reply(&f->kvmi, &ev, 77);
-	kvmi_expect_closed(&f->kvmi);
-	input_survives(f);
-}
-
-/* CRASH ends KVM_RUN; what comes after it is the VMM's affair. */
-KVMI_TEST(kvmi_page_device, string_input_crashed)
-{
-	struct kvmi_event ev;
-
-	input_under_way(f, &ev);
-	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_CRASH);
-	kvmi_join(&f->runner);
-	TEST_ASSERT_EQ(f->runner.exit_reason, KVM_EXIT_SHUTDOWN);
-	TEST_ASSERT(untouched(f), "It is stored");
 }
 
 /* The guest may push what a device gives. */
@@ -234,6 +198,16 @@ static u64 *pushed(struct kvmi_fixture *f)
 	return addr_gpa2hva(f->vm, PAGE + 2040);
 }
 
+static void expect_push(struct kvmi_fixture *f, struct kvmi_event *ev)
+{
+	expect(f, ev, PAGE + 2040, W, PAGE + 2040);
+	TEST_ASSERT(!f->runner.done, "The device was asked first");
+	/* Nothing of it is done yet. */
+	TEST_ASSERT_EQ(ev->vcpu.arch.regs.rsp, PAGE + 2048);
+	TEST_ASSERT_EQ(*pushed(f), 0);
+}
+
+/* The tool is asked before the device is, and lets all of it through. */
 KVMI_TEST(kvmi_page_device, push_from_device)
 {
 	struct kvmi_event ev;
@@ -241,33 +215,78 @@ KVMI_TEST(kvmi_page_device, push_from_device)
 	start_with_device(f);
 	restrict_page(f, PAGE, R | X);
 	run(f, PUSH);
-	push(f);
-	expect(f, &ev, PAGE + 2040, W, PAGE + 2040);
-	/* Nothing of it is done yet. */
-	TEST_ASSERT_EQ(ev.vcpu.arch.regs.rsp, PAGE + 2048);
+	expect_push(f, &ev);
 	kvmi_kick(&f->runner);
 	kvmi_ping(&f->kvmi);
 	TEST_ASSERT_EQ(*pushed(f), 0);
 	proceed(f, &ev);
+	push(f);
 	finish(f, 1);
 	TEST_ASSERT_EQ(*pushed(f), 0x5a5a5a5a5a5a5a5a);
 }
 
-/* The tool wants it done anew: the device is asked anew. */
+/* The device is not asked as long as the tool wants it done anew. */
 KVMI_TEST(kvmi_page_device, push_retried)
 {
 	struct kvmi_event ev;
+	int i;
 
 	start_with_device(f);
 	restrict_page(f, PAGE, R | X);
 	run(f, PUSH);
-	push(f);
-	expect(f, &ev, PAGE + 2040, W, PAGE + 2040);
+	for (i = 0; i < 5; i++) {
+		expect_push(f, &ev);
+		kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_RETRY);
+	}
+	expect_push(f, &ev);
 	restrict_page(f, PAGE, R | W | X);
 	kvmi_reply(&f->kvmi, &ev, KVMI_EVENT_ACTION_RETRY);
 	push(f);
 	finish(f, 1);
 	TEST_ASSERT_EQ(*pushed(f), 0x5a5a5a5a5a5a5a5a);
+}
+
+/* What the VMM writes behind the device's back ends what was granted. */
+KVMI_TEST(kvmi_page_device, push_state_written)
+{
+	struct kvmi_event ev;
+	struct kvm_regs regs;
+
+	start_with_device(f);
+	restrict_page(f, PAGE, R | X);
+	run(f, PUSH);
+	expect_push(f, &ev);
+	proceed(f, &ev);
+	kvmi_join(&f->runner);
+	TEST_ASSERT_EQ(f->runner.exit_reason, KVM_EXIT_MMIO);
+	vcpu_regs_get(f->vcpu, &regs);
+	vcpu_regs_set(f->vcpu, &regs);
+	memset(f->vcpu->run->mmio.data, 0x5a, 8);
+	kvmi_start(&f->runner, f->vcpu);
+	finish(f, 1);
+	TEST_ASSERT_EQ(*pushed(f), 0);
+}
+
+/* KVM_RUN completes the instruction, and returns at once if it is told to. */
+KVMI_TEST(kvmi_page_device, push_immediate_exit)
+{
+	struct kvm_run *run_page = f->vcpu->run;
+	struct kvmi_event ev;
+
+	start_with_device(f);
+	restrict_page(f, PAGE, R | X);
+	run(f, PUSH);
+	expect_push(f, &ev);
+	proceed(f, &ev);
+	kvmi_join(&f->runner);
+	TEST_ASSERT_EQ(f->runner.exit_reason, KVM_EXIT_MMIO);
+	memset(run_page->mmio.data, 0x5a, 8);
+	run_page->immediate_exit = 1;
+	TEST_ASSERT(__vcpu_run(f->vcpu) == -1 && errno == EINTR, "errno %d", errno);
+	run_page->immediate_exit = 0;
+	TEST_ASSERT_EQ(*pushed(f), 0x5a5a5a5a5a5a5a5a);
+	kvmi_start(&f->runner, f->vcpu);
+	finish(f, 1);
 }
 
 /* Nobody asks to be asked: it is let through. */

@@ -45,6 +45,12 @@ KVMI_TEST(kvmi_param_off, parameter_is_read_only)
 	TEST_ASSERT_EQ(kvm_check_cap(KVM_CAP_INTROSPECTION), 0);
 }
 
+/* Nor does a VM have a task for it. */
+KVMI_TEST(kvmi_param_off, no_task)
+{
+	TEST_ASSERT_EQ(kvmi_vm_tasks(getpid(), NULL), 0);
+}
+
 /* And the guest runs as ever. */
 KVMI_TEST(kvmi_param_off, guest_runs)
 {

@@ -168,14 +168,12 @@ static int missing_pages(void *hva, size_t size)
 	return fd;
 }
 
-/* A page that userspace supplies on demand: the reply waits for it. */
-KVMI_TEST(kvmi_read_physical, userfault_resolved)
+/* A page that userspace is yet to supply: KVM does not wait for it. */
+KVMI_TEST(kvmi_read_physical, userfault)
 {
-	struct kvmi_vm_read_physical req = { .gpa = GPA, .size = PAGE_SIZE };
 	u8 *hva = add_slot(f->vm, 0), *page, buf[PAGE_SIZE];
 	struct uffdio_copy copy = { .dst = (u64)hva, .len = PAGE_SIZE };
 	int fd = missing_pages(hva, PAGE_SIZE);
-	u32 seq;
 
 	if (fd < 0)
 		SKIP(return, "no userfaultfd");
@@ -184,67 +182,46 @@ KVMI_TEST(kvmi_read_physical, userfault_resolved)
 	memset(page, 0x5a, PAGE_SIZE);
 	copy.src = (u64)page;
 
-	seq = kvmi_send(&f->kvmi, KVMI_VM_READ_PHYSICAL, &req, sizeof(req));
+	kvmi_assert_err(kvmi_read_physical(&f->kvmi, GPA, 8, buf), -KVMI_EAGAIN);
+	kvmi_assert_err(kvmi_write_physical(&f->kvmi, GPA, 8, page), -KVMI_EAGAIN);
+	kvmi_assert_err(kvmi_read_physical(&f->kvmi, GPA + PAGE_SIZE, 8, buf), 0);
 	TEST_ASSERT(!ioctl(fd, UFFDIO_COPY, &copy), "UFFDIO_COPY failed");
-	kvmi_assert_err(kvmi_recv_reply(&f->kvmi, KVMI_VM_READ_PHYSICAL, seq,
-					buf, sizeof(buf)), 0);
+	kvmi_assert_err(kvmi_read_physical(&f->kvmi, GPA, PAGE_SIZE, buf), 0);
 	TEST_ASSERT(!memcmp(buf, page, PAGE_SIZE), "Not the page supplied");
 	close(fd);
 }
 
-/* A page that nobody supplies blocks neither UNHOOK nor the next session. */
-KVMI_TEST(kvmi_read_physical, userfault_never_resolved)
-{
-	struct kvmi_vm_read_physical req = { .gpa = GPA, .size = 8 };
-	int fd = missing_pages(add_slot(f->vm, 0), PAGE_SIZE);
-
-	if (fd < 0)
-		SKIP(return, "no userfaultfd");
-	kvmi_send(&f->kvmi, KVMI_VM_READ_PHYSICAL, &req, sizeof(req));
-	kvmi_unhook(f->vm);
-	kvmi_drain_until_closed(&f->kvmi);
-	kvmi_close(&f->kvmi);
-	kvmi_hook(&f->kvmi, f->vm);
-	kvmi_ping(&f->kvmi);
-	close(fd);
-}
-
-/* KVM gives up after a while, says so, and deals with what came behind. */
-KVMI_TEST(kvmi_read_physical, userfault_given_up)
-{
-	struct kvmi_vm_read_physical req = { .gpa = GPA, .size = 8 };
-	int fd = missing_pages(add_slot(f->vm, 0), PAGE_SIZE);
-	u32 seq, behind;
-	u64 data;
-
-	if (fd < 0)
-		SKIP(return, "no userfaultfd");
-	seq = kvmi_send(&f->kvmi, KVMI_VM_READ_PHYSICAL, &req, sizeof(req));
-	req.gpa += PAGE_SIZE;
-	behind = kvmi_send(&f->kvmi, KVMI_VM_READ_PHYSICAL, &req, sizeof(req));
-	kvmi_assert_err(kvmi_recv_reply(&f->kvmi, KVMI_VM_READ_PHYSICAL, seq,
-					NULL, 0), -KVMI_EAGAIN);
-	kvmi_assert_err(kvmi_recv_reply(&f->kvmi, KVMI_VM_READ_PHYSICAL, behind,
-					&data, sizeof(data)), 0);
-	close(fd);
-}
-
-/* The tool goes while KVM waits for a page: a vCPU in an event goes on. */
-KVMI_TEST(kvmi_read_physical, userfault_and_gone)
+/*
+ * Many that nobody ever supplies hold up neither the tool nor UNHOOK: waiting a
+ * moment for each would take far longer than a case may.
+ */
+KVMI_TEST(kvmi_read_physical, many_userfaults)
 {
 	struct kvmi_vm_read_physical req = { .gpa = GPA, .size = 8 };
 	int fd = missing_pages(add_slot(f->vm, 0), PAGE_SIZE), i;
 	struct kvmi_event ev;
+	u32 seq[200];
 
 	if (fd < 0)
 		SKIP(return, "no userfaultfd");
 	kvmi_start(&f->runner, f->vcpu);
-	kvmi_stop_vcpu(&f->kvmi, 0, &ev);
-	/* One after the other these would take far longer than a case may. */
-	for (i = 0; i < 100; i++)
+	/* Whoever reads the socket: the task, or the vCPU. */
+	for (i = 0; i < ARRAY_SIZE(seq); i++) {
+		if (i == ARRAY_SIZE(seq) / 2)
+			kvmi_stop_vcpu(&f->kvmi, 0, &ev);
+		seq[i] = kvmi_send(&f->kvmi, KVMI_VM_READ_PHYSICAL, &req, sizeof(req));
+	}
+	for (i = 0; i < ARRAY_SIZE(seq); i++)
+		kvmi_assert_err(kvmi_recv_reply(&f->kvmi, KVMI_VM_READ_PHYSICAL, seq[i],
+						NULL, 0), -KVMI_EAGAIN);
+	for (i = 0; i < ARRAY_SIZE(seq); i++)
 		kvmi_send(&f->kvmi, KVMI_VM_READ_PHYSICAL, &req, sizeof(req));
+	kvmi_unhook(f->vm);
+	kvmi_drain_until_closed(&f->kvmi);
 	kvmi_close(&f->kvmi);
 	kvmi_wait_progress(f->vm, 0);
+	kvmi_hook(&f->kvmi, f->vm);
+	kvmi_ping(&f->kvmi);
 	kvmi_stop(&f->runner);
 	close(fd);
 }

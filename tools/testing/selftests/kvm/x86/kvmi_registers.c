@@ -78,8 +78,8 @@ KVMI_TEST(kvmi_registers, get)
 	assert_same(&reply.regs, &regs, "As KVM_GET_REGS");
 	TEST_ASSERT(!memcmp(&reply.sregs, &sregs, sizeof(sregs)),
 		    "sregs are not those of KVM_GET_SREGS");
-	TEST_ASSERT_EQ(reply.msrs_nmsrs, 0);
-	TEST_ASSERT_EQ(reply.msrs_pad, 0);
+	TEST_ASSERT_EQ(reply.msrs.nmsrs, 0);
+	TEST_ASSERT_EQ(reply.msrs.pad, 0);
 }
 
 /* No event is needed to read. */
@@ -118,8 +118,8 @@ KVMI_TEST(kvmi_registers, msrs)
 	start_paused(f, &ev);
 	kvmi_assert_err(get_msrs(&f->kvmi, idx, ARRAY_SIZE(idx),
 				 ARRAY_SIZE(idx), &reply, sizeof(reply)), 0);
-	TEST_ASSERT_EQ(reply.head.msrs_nmsrs, ARRAY_SIZE(idx));
-	TEST_ASSERT_EQ(reply.head.msrs_pad, 0);
+	TEST_ASSERT_EQ(reply.head.msrs.nmsrs, ARRAY_SIZE(idx));
+	TEST_ASSERT_EQ(reply.head.msrs.pad, 0);
 	for (i = 0; i < ARRAY_SIZE(idx); i++) {
 		TEST_ASSERT_EQ(reply.msrs[i].index, idx[i]);
 		TEST_ASSERT_EQ(reply.msrs[i].reserved, 0);
@@ -143,7 +143,7 @@ KVMI_TEST(kvmi_registers, most_msrs)
 	start_paused(f, &ev);
 	kvmi_assert_err(get_msrs(&f->kvmi, idx, KVMI_MAX_MSRS, KVMI_MAX_MSRS,
 				 &reply, sizeof(reply)), 0);
-	TEST_ASSERT_EQ(reply.head.msrs_nmsrs, KVMI_MAX_MSRS);
+	TEST_ASSERT_EQ(reply.head.msrs.nmsrs, KVMI_MAX_MSRS);
 	for (i = 0; i < KVMI_MAX_MSRS; i++)
 		TEST_ASSERT_EQ(reply.msrs[i].index, idx[i]);
 

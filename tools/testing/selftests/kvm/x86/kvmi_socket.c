@@ -336,29 +336,6 @@ KVMI_TEST(kvmi_socket, full_and_over)
 	kvmi_stop(&f->runner);
 }
 
-/* One message, and @fd along with it. */
-static int send_with_fd(int sock, const void *data, size_t size, int fd)
-{
-	union {
-		char buf[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {};
-	struct iovec iov = { .iov_base = (void *)data, .iov_len = size };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.buf,
-		.msg_controllen = sizeof(control.buf),
-	};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-	return sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
 /* Nobody holds the write end any more: a pipe says so. */
 static void assert_released(int read_end)
 {
@@ -376,9 +353,9 @@ KVMI_TEST(kvmi_socket, fd_is_refused)
 
 	kvmi_hook(&f->kvmi, f->vm);
 	TEST_ASSERT(!pipe(p), "pipe() failed");
-	kvmi_assert_err(send_with_fd(f->kvmi.fd, &hdr, sizeof(hdr), p[1]),
+	kvmi_assert_err(kvmi_send_fd(f->kvmi.fd, &hdr, sizeof(hdr), p[1]),
 			-EPERM);
-	kvmi_assert_err(send_with_fd(f->kvmi.fd, &hdr, sizeof(hdr), f->vm->fd),
+	kvmi_assert_err(kvmi_send_fd(f->kvmi.fd, &hdr, sizeof(hdr), f->vm->fd),
 			-EPERM);
 	kvm_close(p[1]);
 	assert_released(p[0]);
@@ -395,7 +372,7 @@ KVMI_TEST(kvmi_socket, fd_before_hook)
 
 	kvmi_socketpair(sv);
 	TEST_ASSERT(!pipe(p), "pipe() failed");
-	kvmi_assert_err(send_with_fd(sv[1], &hdr, sizeof(hdr), p[1]), 0);
+	kvmi_assert_err(kvmi_send_fd(sv[1], &hdr, sizeof(hdr), p[1]), 0);
 	kvm_close(p[1]);
 	kvmi_attach(&f->kvmi, f->vm, sv[0], sv[1]);
 	kvmi_assert_err(kvmi_recv_reply(&f->kvmi, KVMI_GET_VERSION, 1, &reply,
@@ -413,7 +390,7 @@ KVMI_TEST(kvmi_socket, vm_fd_before_hook)
 
 	kvmi_socketpair(sv);
 	/* Half a message, with the fd; the rest never comes. */
-	kvmi_assert_err(send_with_fd(sv[1], &hdr, 3, vm->fd), 0);
+	kvmi_assert_err(kvmi_send_fd(sv[1], &hdr, 3, vm->fd), 0);
 	kvmi_attach(&f->kvmi, vm, sv[0], sv[1]);
 	kvm_vm_free(vm);
 	/* The VM is gone, so is its session. */

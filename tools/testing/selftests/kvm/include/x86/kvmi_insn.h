@@ -54,6 +54,8 @@ struct kvmi_insn {
 	bool retry;
 	/* It is done even if the tool moved RIP. */
 	bool done_if_moved;
+	/* It raises an exception that is delivered behind so many bytes from RIP. */
+	u8 trap_len;
 	/* It is not done if the tool set registers, wherever RIP is. */
 	bool skipped_if_set;
 	enum kvmi_insn_fate refused;

@@ -209,6 +209,8 @@ static void kvmi_insn_move_rip(struct kvmi_fixture *f, u8 action)
 	regs.r8 = KVMI_INSN_MARK;
 	regs.r9 = KVMI_INSN_MOVED;
 	regs.rip = regs.r11;
+	if (action == KVMI_EVENT_ACTION_CONTINUE)
+		regs.rip -= kvmi_insn.trap_len;
 	kvmi_assert_err(kvmi_set_regs(&f->kvmi, 0, &regs), 0);
 	kvmi_insn_reply(f, &ev, action);
 	kvmi_insn_wait(f, 1);
@@ -216,7 +218,8 @@ static void kvmi_insn_move_rip(struct kvmi_fixture *f, u8 action)
 	TEST_ASSERT_EQ(kvmi_insn_host(f)->vector, KVMI_INSN_MOVED);
 	/* is() looks at what was done, not at how it ended. */
 	kvmi_insn_host(f)->vector = 0;
-	kvmi_insn_expect(f, 1, kvmi_insn.done_if_moved ? KVMI_INSN_DONE :
+	kvmi_insn_expect(f, 1, action == KVMI_EVENT_ACTION_CONTINUE &&
+			       kvmi_insn.done_if_moved ? KVMI_INSN_DONE :
 			       KVMI_INSN_SKIPPED);
 	kvmi_insn_once_more(f, 2, 2);
 }

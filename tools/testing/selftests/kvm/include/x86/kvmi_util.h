@@ -167,6 +167,8 @@ void kvmi_send_raw(struct kvmi *k, const void *data, size_t size);
 bool __kvmi_send_raw(struct kvmi *k, const void *data, size_t size);
 void kvmi_recv_raw(struct kvmi *k, void *data, size_t size);
 bool __kvmi_recv_raw(struct kvmi *k, void *data, size_t size);
+/* Bytes, and the descriptor @fd along with them; 0 or -errno. */
+int kvmi_send_fd(int sock, const void *data, size_t size, int fd);
 /* Not one byte more, then end of file. */
 void kvmi_expect_closed(struct kvmi *k);
 /* End of file, whatever comes before it; returns the number of messages. */
@@ -328,6 +330,8 @@ int kvmi_take_vm_fd(pid_t owner, int fd);
 /* Two processes go by turns, over a socket pair. */
 void kvmi_step(int fd);
 void kvmi_wait_step(int fd);
+/* The number of tasks of introspection that @pid has; the last one is @task. */
+unsigned int kvmi_vm_tasks(pid_t pid, pid_t *task);
 void kvmi_drop_sys_ptrace(void);
 bool kvmi_have_sys_ptrace(void);
 
@@ -342,6 +346,12 @@ void kvmi_cgroup_enter(const struct kvmi_cgroup *cg);
 /* Back to the root. */
 void kvmi_cgroup_leave(void);
 void kvmi_cgroup_remove(const struct kvmi_cgroup *cg);
+/* Files of the cgroup; the value of a line "key value", or of the only line. */
+bool kvmi_cgroup_enable(const char *controller);
+void kvmi_cgroup_write(const struct kvmi_cgroup *cg, const char *name,
+		       const char *value);
+long kvmi_cgroup_read(const struct kvmi_cgroup *cg, const char *name,
+		      const char *key);
 /* All memory that the kernel holds for it, in bytes. */
 long kvmi_cgroup_kernel_memory(const struct kvmi_cgroup *cg);
 /* Also work queues free: wait until it is so, or for ever. */

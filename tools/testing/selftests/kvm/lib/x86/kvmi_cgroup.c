@@ -51,6 +51,40 @@ void kvmi_cgroup_remove(const struct kvmi_cgroup *cg)
 	rmdir(cg->path);
 }
 
+bool kvmi_cgroup_enable(const char *controller)
+{
+	return write_file(CGROUP_ROOT, "cgroup.subtree_control", controller);
+}
+
+void kvmi_cgroup_write(const struct kvmi_cgroup *cg, const char *name,
+		       const char *value)
+{
+	TEST_ASSERT(write_file(cg->path, name, value), "Cannot write \"%s\" to %s/%s",
+		    value, cg->path, name);
+}
+
+long kvmi_cgroup_read(const struct kvmi_cgroup *cg, const char *name,
+		      const char *key)
+{
+	char path[256], line[256], this[64];
+	long value = -1, now;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", cg->path, name);
+	f = fopen(path, "r");
+	TEST_ASSERT(f, "Cannot open %s", path);
+	while (value < 0 && fgets(line, sizeof(line), f)) {
+		if (!key && sscanf(line, "%ld", &now) == 1)
+			value = now;
+		if (key && sscanf(line, "%63s %ld", this, &now) == 2 &&
+		    !strcmp(this, key))
+			value = now;
+	}
+	fclose(f);
+	TEST_ASSERT(value >= 0, "No \"%s\" in %s", key ?: "number", path);
+	return value;
+}
+
 static long read_kernel_memory(const char *dir)
 {
 	char path[256], line[256];
@@ -67,20 +101,6 @@ static long read_kernel_memory(const char *dir)
 	return kernel;
 }
 
-static long read_current(const struct kvmi_cgroup *cg)
-{
-	char path[256];
-	long current;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/memory.current", cg->path);
-	f = fopen(path, "r");
-	TEST_ASSERT(f && fscanf(f, "%ld", &current) == 1, "Cannot read %s",
-		    path);
-	fclose(f);
-	return current;
-}
-
 /*
  * Each CPU keeps what it may charge without asking.  An object that is freed
  * by an interrupt amid this bookkeeping goes to the side, and stays charged
@@ -90,7 +110,7 @@ static long read_current(const struct kvmi_cgroup *cg)
  */
 static void drain_stocks(const struct kvmi_cgroup *cg)
 {
-	long current = read_current(cg);
+	long current = kvmi_cgroup_read(cg, "memory.current", NULL);
 	char limit[32];
 
 	if (!current)

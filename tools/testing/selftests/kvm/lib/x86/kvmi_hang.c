@@ -17,32 +17,16 @@ static void print_file(const char *path)
 		fclose(f);
 }
 
-/* Where the kernel has all threads, and those of the sessions. */
+/* Where the kernel has all threads, that of the VM included. */
 static void print_stacks(void)
 {
-	char path[64], name[64] = "";
 	size_t i;
 	glob_t g;
-	FILE *f;
 
 	if (glob("/proc/self/task/*/stack", 0, NULL, &g))
 		return;
 	for (i = 0; i < g.gl_pathc; i++)
 		print_file(g.gl_pathv[i]);
-	globfree(&g);
-	if (glob("/proc/[0-9]*/comm", 0, NULL, &g))
-		return;
-	for (i = 0; i < g.gl_pathc; i++) {
-		f = fopen(g.gl_pathv[i], "r");
-		if (!f)
-			continue;
-		if (fgets(name, sizeof(name), f) && !strncmp(name, "kvmi/", 5)) {
-			snprintf(path, sizeof(path), "%.*s/stack",
-				 (int)strlen(g.gl_pathv[i]) - 5, g.gl_pathv[i]);
-			print_file(path);
-		}
-		fclose(f);
-	}
 	globfree(&g);
 	fflush(stdout);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Other processes: a tool that is not the VMM, or a VMM that ends.  See kvmi_util.h. */
+#include <glob.h>
 #include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -48,6 +49,33 @@ int kvmi_take_vm_fd(pid_t owner, int fd)
 	TEST_ASSERT(fd >= 0, "pidfd_getfd() failed: %d", errno);
 	kvm_close(pidfd);
 	return fd;
+}
+
+unsigned int kvmi_vm_tasks(pid_t pid, pid_t *task)
+{
+	char path[64], comm[32];
+	unsigned int nr = 0;
+	size_t i;
+	glob_t g;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/*/comm", pid);
+	if (glob(path, 0, NULL, &g))
+		return 0;
+	for (i = 0; i < g.gl_pathc; i++) {
+		f = fopen(g.gl_pathv[i], "r");
+		if (!f)
+			continue;
+		/* Anything may end meanwhile. */
+		if (fgets(comm, sizeof(comm), f) && !strcmp(comm, "kvmi-vm\n")) {
+			nr++;
+			if (task)
+				sscanf(g.gl_pathv[i], "/proc/%*d/task/%d", task);
+		}
+		fclose(f);
+	}
+	globfree(&g);
+	return nr;
 }
 
 void kvmi_step(int fd)
