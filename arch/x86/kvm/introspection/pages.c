@@ -237,7 +237,8 @@ bool __kvmi_page_fault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 error_code)
 	unsigned int lifted = READ_ONCE(vcpu->kvm->arch.kvmi_pages->lifted);
 	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
 	gfn_t gfn = gpa_to_gfn(gpa);
-	unsigned int denied;
+	unsigned int allowed, denied;
+	gva_t gva;
 
 	if (error_code & PFERR_RSVD_MASK)
 		return false;
@@ -250,22 +251,28 @@ bool __kvmi_page_fault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 error_code)
 	if (!wishes)
 		return kvmi_make_wishes(vcpu);
 
-	denied = kvmi_attempted(vcpu, error_code) &
-		 ~kvmi_allowed(vcpu, gfn, wishes->step.view);
+	allowed = kvmi_allowed(vcpu, gfn, wishes->step.view);
+	denied = kvmi_attempted(vcpu, error_code) & ~allowed;
 	if (!denied)
 		return false;
 
 	/*
 	 * A walk of the guest's page tables is nobody's access, as long as it
-	 * can be told from a store by the same instruction.
+	 * can be told from what the same instruction reads and stores there.
 	 */
-	if (error_code & PFERR_GUEST_PAGE_MASK &&
-	    (!(denied & KVMI_PAGE_ACCESS_W) || kvmi_copy_table(vcpu, gfn))) {
-		kvmi_grant(vcpu, gfn, denied);
-		return true;
+	gva = wishes->gva;
+	if (error_code & PFERR_GUEST_PAGE_MASK) {
+		if (!(allowed & KVMI_PAGE_ACCESS_R) &&
+		    kvmi_may_read_frame(vcpu, gfn, &gva, &gpa)) {
+			denied = KVMI_PAGE_ACCESS_R;
+		} else if (!(denied & KVMI_PAGE_ACCESS_W) ||
+			   kvmi_copy_table(vcpu, gfn)) {
+			kvmi_grant(vcpu, gfn, denied);
+			return true;
+		}
 	}
 
-	if (kvmi_ask_for_page(vcpu, wishes->gva, gpa, denied) == KVMI_UNASKED &&
+	if (kvmi_ask_for_page(vcpu, gva, gpa, denied) == KVMI_UNASKED &&
 	    !kvmi_rs_lives(vcpu))
 		kvmi_await_lifting(vcpu, lifted);
 	return true;
