@@ -20,17 +20,8 @@ unsigned int __kvmi_allowed(struct kvm_vcpu *vcpu, gfn_t gfn, bool granted)
 {
 	void *entry = xa_load(&vcpu->kvm->arch.kvmi_pages->access, gfn);
 	unsigned int allowed = entry ? xa_to_value(entry) : KVMI_ALL_ACCESS;
-	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
-	unsigned int i;
 
-	if (!entry || !granted || !wishes)
-		return allowed;
-
-	for (i = 0; i < wishes->step.nr_grants; i++)
-		if (wishes->step.grants[i].gfn == gfn)
-			allowed |= wishes->step.grants[i].access;
-
-	return allowed;
+	return entry && granted ? allowed | kvmi_granted(vcpu, gfn) : allowed;
 }
 
 bool __kvmi_restricts(struct kvm *kvm, gfn_t gfn, u64 nr)
@@ -228,8 +219,7 @@ static enum kvmi_verdict kvmi_ask_for_page(struct kvm_vcpu *vcpu, gva_t gva,
 		return verdict;
 	}
 
-	kvmi_grant(vcpu, gpa_to_gfn(gpa), denied);
-	return verdict;
+	return kvmi_grant(vcpu, gpa_to_gfn(gpa), denied) ? verdict : KVMI_RETRY;
 }
 
 bool __kvmi_page_fault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 error_code)

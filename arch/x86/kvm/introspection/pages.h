@@ -38,7 +38,8 @@ struct kvmi_pages {
 };
 
 unsigned int __kvmi_allowed(struct kvm_vcpu *vcpu, gfn_t gfn, bool granted);
-void kvmi_grant(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int access);
+bool kvmi_grant(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int access);
+unsigned int kvmi_granted(struct kvm_vcpu *vcpu, gfn_t gfn);
 bool __kvmi_restricts(struct kvm *kvm, gfn_t gfn, u64 nr);
 bool __kvmi_page_fault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 error_code);
 
@@ -49,6 +50,9 @@ bool kvmi_translates_for_write(struct kvm_vcpu *vcpu, gva_t gva, u64 access);
 void kvmi_count_refusal(struct kvm *kvm);
 bool kvmi_may_read_frame(struct kvm_vcpu *vcpu, gfn_t gfn, gva_t *gva,
 			 gpa_t *gpa);
+
+bool __kvmi_waits_without_view(struct kvm_vcpu *vcpu,
+			       struct kvm_page_fault *fault);
 
 bool kvmi_copy_table(struct kvm_vcpu *vcpu, gfn_t gfn);
 void kvmi_compare_tables(struct kvm_vcpu *vcpu);
@@ -113,6 +117,13 @@ static inline bool kvmi_takes_ad_bits(struct kvm *kvm)
 	return shadow_xs_mask && kvmi_has_pages(kvm) && kvmi_is_restricted(kvm);
 }
 
+/* Was a page of the host waited for, so that the guest is to fault again? */
+static inline bool kvmi_waits_without_view(struct kvm_vcpu *vcpu,
+					   struct kvm_page_fault *fault)
+{
+	return kvmi_view(vcpu) && __kvmi_waits_without_view(vcpu, fault);
+}
+
 /* Must the tool, or the next step, see to this fault?  The guest is entered. */
 static inline bool kvmi_page_fault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 error_code)
 {
@@ -146,6 +157,12 @@ static inline bool kvmi_hides(struct kvm_vcpu *vcpu, unsigned int view, gfn_t gf
 }
 
 static inline void kvmi_note_absent(struct kvm_vcpu *vcpu) { }
+
+static inline bool kvmi_waits_without_view(struct kvm_vcpu *vcpu,
+					   struct kvm_page_fault *fault)
+{
+	return false;
+}
 
 static inline bool kvmi_restricts(struct kvm *kvm, gfn_t gfn, u64 nr) { return false; }
 static inline bool kvmi_takes_ad_bits(struct kvm *kvm) { return false; }
