@@ -159,6 +159,74 @@ bool kvmi_translates_for_write(struct kvm_vcpu *vcpu, gva_t gva, u64 access)
 	return kvmi_find(&vcpu->arch.kvmi->insn, gva, access | PFERR_WRITE_MASK);
 }
 
+/* One piece of memory; true as well: the host has no page to tell by. */
+static bool kvmi_is_in_frame(struct kvm_vcpu *vcpu,
+			     const struct x86_insn_memory *memory, gfn_t gfn,
+			     gva_t *gva, gpa_t *gpa)
+{
+	u64 access = kvm_x86_call(get_cpl)(vcpu) == 3 ? PFERR_USER_MASK : 0;
+	struct kvm_pagewalk *walk = &vcpu->arch.gva_walk;
+	gva_t at, end = memory->linear + memory->bytes;
+	gpa_t here;
+
+	for (at = memory->linear; at < end; at = (at & PAGE_MASK) + PAGE_SIZE) {
+		vcpu->arch.kvmi_absent = false;
+		here = walk->gva_to_gpa(vcpu, walk, at, access, NULL);
+		if (here == INVALID_GPA) {
+			/* What cannot be translated is a fault: not read. */
+			if (vcpu->arch.kvmi_absent)
+				return true;
+			continue;
+		}
+		if (gpa_to_gfn(here) == gfn) {
+			*gva = at;
+			*gpa = here;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool __kvmi_may_read_frame(struct kvm_vcpu *vcpu, gfn_t gfn, gva_t *gva,
+				  gpa_t *gpa)
+{
+	struct x86_emulate_ctxt *ctxt = vcpu->arch.emulate_ctxt;
+	struct x86_insn_memory memory;
+	unsigned int i;
+
+	if (x86_decode_emulated_instruction(vcpu, EMULTYPE_PF, NULL, 0) != EMULATION_OK ||
+	    !x86_insn_memory_is_known(ctxt))
+		return true;
+
+	for (i = 0; i < X86_INSN_MEMORIES; i++)
+		if (x86_insn_memory(ctxt, i, &memory) && memory.read &&
+		    kvmi_is_in_frame(vcpu, &memory, gfn, gva, gpa))
+			return true;
+
+	return false;
+}
+
+/*
+ * The processor walks the guest's page tables through a frame that may not be
+ * read.  Returns whether the instruction at RIP may read it, too: it does, at
+ * the addresses that are stored, or that is not to be known, and they are left.
+ * No page of the host is waited for.
+ */
+bool kvmi_may_read_frame(struct kvm_vcpu *vcpu, gfn_t gfn, gva_t *gva,
+			 gpa_t *gpa)
+{
+	bool r;
+
+	/* It is the delivery of an event that walks. */
+	if (kvm_event_needs_reinjection(vcpu))
+		return true;
+
+	pagefault_disable();
+	r = __kvmi_may_read_frame(vcpu, gfn, gva, gpa);
+	pagefault_enable();
+	return r;
+}
+
 /*
  * Before an instruction accesses a device for the first time.  What it accesses
  * of it later, perhaps when user space has done its part, is let through then.

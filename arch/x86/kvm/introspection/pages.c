@@ -39,17 +39,9 @@ unsigned int kvmi_store_allows(struct kvm *kvm, gfn_t gfn)
 unsigned int __kvmi_allowed(struct kvm_vcpu *vcpu, gfn_t gfn, bool granted)
 {
 	unsigned int allowed = kvmi_load_access(vcpu->kvm, gfn);
-	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
-	unsigned int i;
 
-	if (allowed == KVMI_ALL_ACCESS || !granted || !wishes)
-		return allowed;
-
-	for (i = 0; i < wishes->step.nr_grants; i++)
-		if (wishes->step.grants[i].gfn == gfn)
-			allowed |= wishes->step.grants[i].access;
-
-	return allowed;
+	return allowed != KVMI_ALL_ACCESS && granted ?
+	       allowed | kvmi_granted(vcpu, gfn) : allowed;
 }
 
 bool __kvmi_restricts(struct kvm *kvm, gfn_t gfn, u64 nr)
@@ -418,15 +410,15 @@ static enum kvmi_verdict kvmi_ask_for_page(struct kvm_vcpu *vcpu, gva_t gva,
 		return verdict;
 	}
 
-	kvmi_grant(vcpu, gpa_to_gfn(gpa), denied);
-	return verdict;
+	return kvmi_grant(vcpu, gpa_to_gfn(gpa), denied) ? verdict : KVMI_RETRY;
 }
 
 bool __kvmi_page_fault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 error_code)
 {
 	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
 	gfn_t gfn = gpa_to_gfn(gpa);
-	unsigned int denied;
+	unsigned int allowed, denied;
+	gva_t gva;
 
 	if (error_code & PFERR_RSVD_MASK)
 		return false;
@@ -439,22 +431,28 @@ bool __kvmi_page_fault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 error_code)
 	if (!wishes)
 		return kvmi_make_wishes(vcpu);
 
-	denied = kvmi_attempted(vcpu, error_code) &
-		 ~kvmi_allowed(vcpu, gfn, wishes->step.view);
+	allowed = kvmi_allowed(vcpu, gfn, wishes->step.view);
+	denied = kvmi_attempted(vcpu, error_code) & ~allowed;
 	if (!denied)
 		return false;
 
 	/*
 	 * A walk of the guest's page tables is nobody's access, as long as it
-	 * can be told from a store by the same instruction.
+	 * can be told from what the same instruction reads and stores there.
 	 */
-	if (error_code & PFERR_GUEST_PAGE_MASK &&
-	    (!(denied & KVMI_PAGE_ACCESS_W) || kvmi_copy_table(vcpu, gfn))) {
-		kvmi_grant(vcpu, gfn, denied);
-		return true;
+	gva = wishes->gva;
+	if (error_code & PFERR_GUEST_PAGE_MASK) {
+		if (!(allowed & KVMI_PAGE_ACCESS_R) &&
+		    kvmi_may_read_frame(vcpu, gfn, &gva, &gpa)) {
+			denied = KVMI_PAGE_ACCESS_R;
+		} else if (!(denied & KVMI_PAGE_ACCESS_W) ||
+			   kvmi_copy_table(vcpu, gfn)) {
+			kvmi_grant(vcpu, gfn, denied);
+			return true;
+		}
 	}
 
-	kvmi_ask_for_page(vcpu, wishes->gva, gpa, denied);
+	kvmi_ask_for_page(vcpu, gva, gpa, denied);
 	return true;
 }
 

@@ -36,6 +36,7 @@ struct kvmi_wishes *kvmi_make_wishes(struct kvm_vcpu *vcpu)
 		return NULL;
 
 	wishes->gva = INVALID_GPA;
+	wishes->step.waited_for = KVMI_NO_GFN;
 	kvmi_in_use_inc();
 	vcpu->arch.kvmi = wishes;
 	return wishes;
@@ -371,5 +372,6 @@ void __kvmi_vcpu_destroy(struct kvm_vcpu *vcpu)
 	vcpu->arch.kvmi = NULL;
 	kvmi_in_use_dec();
 	kvmi_free_walks(wishes);
+	kfree(wishes->step.grants);
 	kvfree(wishes);
 }

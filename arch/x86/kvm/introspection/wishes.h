@@ -13,12 +13,20 @@
 #define KVMI_MSRS		0x2000
 #define KVMI_HIGH_MSR		0xc0000000
 
-/* Frames that one instruction is let through to. */
-#define KVMI_MAX_GRANTS		32
+/*
+ * Frames that one instruction is let through to.  The most are those of a gather
+ * of 16 elements in two pages each: with five levels of page tables, of which all
+ * have the first in common, they are 161, and those of its own code 9.
+ */
+#define KVMI_MAX_GRANTS		192
 
-struct kvmi_grant {
-	gfn_t gfn;
-	u8 access;
+#define KVMI_NO_GFN		(~(gfn_t)0)
+
+/* Made for the first of them, and kept. */
+struct kvmi_grants {
+	unsigned int nr;
+	gfn_t gfns[KVMI_MAX_GRANTS];
+	u8 access[KVMI_MAX_GRANTS];
 };
 
 /* Stepping.  The vCPU's own as the wishes are; others read "on". */
@@ -35,9 +43,9 @@ struct kvmi_step {
 	bool over;
 	/* Where it executes; 0: it has to wait. */
 	u8 view;
-	u8 nr_grants;
-	u8 next_grant;
-	struct kvmi_grant grants[KVMI_MAX_GRANTS];
+	struct kvmi_grants *grants;
+	/* The last frame that was waited for without it. */
+	gfn_t waited_for;
 
 	/* SVM: one entry, what it changed, and how it ended. */
 	bool entered;
