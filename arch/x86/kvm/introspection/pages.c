@@ -14,16 +14,24 @@
 #include "mmu/mmu_internal.h"
 #include "mmu/spte.h"
 
+#include "own_access.h"
 #include "pages.h"
+
+/* Returns what a frame allows to whom nothing was granted. */
+unsigned int kvmi_store_allows(struct kvm *kvm, gfn_t gfn)
+{
+	void *entry = xa_load(&kvm->arch.kvmi_pages->access, gfn);
+
+	return entry ? xa_to_value(entry) : KVMI_ALL_ACCESS;
+}
 
 unsigned int __kvmi_allowed(struct kvm_vcpu *vcpu, gfn_t gfn, bool granted)
 {
-	void *entry = xa_load(&vcpu->kvm->arch.kvmi_pages->access, gfn);
-	unsigned int allowed = entry ? xa_to_value(entry) : KVMI_ALL_ACCESS;
+	unsigned int allowed = kvmi_store_allows(vcpu->kvm, gfn);
 	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
 	unsigned int i;
 
-	if (!entry || !granted || !wishes)
+	if (allowed == KVMI_ALL_ACCESS || !granted || !wishes)
 		return allowed;
 
 	for (i = 0; i < wishes->step.nr_grants; i++)
@@ -126,8 +134,10 @@ int kvmi_vm_set_access(struct kvm *kvm, __u64 gfn, __u8 access)
 
 void kvmi_vm_apply_access(struct kvm *kvm, const __u64 *gfns, __u32 nr)
 {
-	if (nr && kvm->arch.kvmi_pages)
+	if (nr && kvm->arch.kvmi_pages) {
 		kvm_mmu_zap_gfns(kvm, gfns, nr);
+		kvmi_access_changed(kvm, gfns, nr);
+	}
 }
 
 #define LIFTED_AT_ONCE	64
@@ -303,6 +313,8 @@ static bool kvmi_emulates_in_page(struct kvm_vcpu *vcpu, gva_t gva, gpa_t gpa,
 	case KVMI_REWRITTEN:
 		return false;
 	default:
+		/* Else KVM's accessors would refuse it. */
+		kvmi_grant(vcpu, gpa_to_gfn(gpa), denied);
 		return true;
 	}
 }
@@ -341,3 +353,31 @@ bool __kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva, unsigned int bytes,
 	}
 	return true;
 }
+
+/*
+ * Asks about an access by KVM to guest-physical memory, for an instruction of
+ * which nothing is done yet.  False: the instruction is to be executed again.
+ */
+bool kvmi_may_access_gpa(struct kvm_vcpu *vcpu, gpa_t gpa, unsigned int bytes,
+			 unsigned int wanted)
+{
+	struct x86_emulate_ctxt *ctxt = vcpu->arch.emulate_ctxt;
+	unsigned int in_page;
+
+	if (!kvmi_has_pages(vcpu->kvm) || kvmi_all_allow(vcpu->kvm, wanted))
+		return true;
+
+	/* What the emulator noted is of another instruction. */
+	ctxt->device_read = false;
+	ctxt->io_read.pos = 0;
+	ctxt->io_read.end = 0;
+
+	for (; bytes; bytes -= in_page, gpa += in_page) {
+		in_page = min_t(unsigned int, bytes,
+				PAGE_SIZE - offset_in_page(gpa));
+		if (!kvmi_emulates_in_page(vcpu, INVALID_GPA, gpa, wanted))
+			return false;
+	}
+	return true;
+}
+EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvmi_may_access_gpa);

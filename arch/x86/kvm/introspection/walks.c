@@ -61,7 +61,7 @@ bool kvmi_copy_table(struct kvm_vcpu *vcpu, gfn_t gfn)
 		return false;
 
 	copy = kvmi_space(walks, i);
-	if (!copy || kvm_vcpu_read_guest_page(vcpu, gfn, copy, 0, PAGE_SIZE))
+	if (!copy || kvm_vcpu_walk_guest_page(vcpu, gfn, copy, 0, PAGE_SIZE))
 		return false;
 
 	walks->gfns[i] = gfn;
@@ -101,7 +101,7 @@ void kvmi_compare_tables(struct kvm_vcpu *vcpu)
 	now = walks->copies[MAX_WALKS];
 	walks->nr_written = 0;
 	for (i = walks->nr; i-- > 0; ) {
-		if (kvm_vcpu_read_guest_page(vcpu, walks->gfns[i], now, 0,
+		if (kvm_vcpu_walk_guest_page(vcpu, walks->gfns[i], now, 0,
 					     PAGE_SIZE))
 			continue;
 		at = kvmi_differ(walks->copies[i], now, walked);

@@ -16,6 +16,9 @@
 /* Frames that one instruction is let through to. */
 #define KVMI_MAX_GRANTS		32
 
+/* Frames that KVM may access for the guest's own guest until it is left. */
+#define KVMI_MAX_KEPT		24
+
 struct kvmi_grant {
 	gfn_t gfn;
 	u8 access;
@@ -85,6 +88,9 @@ struct kvmi_wishes {
 	/* EPT: the last violation was a read too, and of this address. */
 	bool reads;
 	u64 gva;
+	/* What the tool let the guest's own guest be entered with. */
+	u8 nr_kept;
+	gfn_t kept[KVMI_MAX_KEPT];
 	/* NPT: page tables that this instruction's walks may write. */
 	struct kvmi_walks *walks;
 	/* Hardware is to be programmed when the guest's own guest is left. */
