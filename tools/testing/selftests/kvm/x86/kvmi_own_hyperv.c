@@ -40,6 +40,17 @@ static void prepare(struct kvmi_fixture *f)
 
 KVMI_SUITE_OF(kvmi_own_hyperv, kvmi_create_vm(1, f->vcpus), prepare(f));
 
+/* Whoever writes it leaves KVM_RUN for the VMM to know. */
+static void return_to_vmm(struct kvmi_fixture *f, u64 it)
+{
+	if (it != SIMP && it != SIEFP)
+		return;
+
+	kvmi_join(&f->runner);
+	TEST_ASSERT_EQ(f->runner.exit_reason, KVM_EXIT_HYPERV);
+	kvmi_start(&f->runner, f->vcpu);
+}
+
 static void asked(struct kvmi_fixture *f, u64 it, u8 allowed)
 {
 	u64 before;
@@ -50,6 +61,7 @@ static void asked(struct kvmi_fixture *f, u64 it, u8 allowed)
 	before = refused(f);
 	run(f, it);
 	expect_asked(f, PAGE, msrs[it].access & ~allowed);
+	return_to_vmm(f, it);
 	wait_done(f, 1);
 	if (it != SIMP && it != SIEFP)
 		TEST_ASSERT(!is_untouched(f), "Allowed, but not written");

@@ -9,7 +9,7 @@
 #include "svm_util.h"
 #include "vmx.h"
 
-enum { ENTER = 1 };
+enum { ENTER = 1, VMLOAD, VMSAVE };
 
 static u64 spin, l2_runs;
 static gva_t nested;
@@ -41,6 +41,25 @@ static void wait_for_tool(void)
 		WRITE_ONCE(kvmi_progress[0], kvmi_progress[0] + 1);
 }
 
+/* Without stores to the VMCB, which would be events of their own. */
+static void svm_instruction(u64 which, gpa_t vmcb)
+{
+	switch (which) {
+	case VMLOAD:
+		asm volatile("vmload %%rax" : : "a"(vmcb) : "memory");
+		break;
+	case VMSAVE:
+		asm volatile("vmsave %%rax" : : "a"(vmcb) : "memory");
+		break;
+	default:
+		/* L2 leaves its registers behind. */
+		asm volatile("push %%rbp; vmrun %%rax; pop %%rbp"
+			     : "+a"(vmcb) : : "rbx", "rcx", "rdx", "rsi", "rdi",
+			     "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+			     "r15", "cc", "memory");
+	}
+}
+
 static void l1(void)
 {
 	struct svm_test_data *svm = (void *)nested;
@@ -50,7 +69,7 @@ static void l1(void)
 		generic_svm_setup(svm, l2);
 		for (;;) {
 			wait_for_tool();
-			run_guest(svm->vmcb, svm->vmcb_gpa);
+			svm_instruction(READ_ONCE(what), svm->vmcb_gpa);
 		}
 	}
 
@@ -104,15 +123,6 @@ static struct vmcb *vmcb(struct kvmi_fixture *f)
 	return addr_gpa2hva(f->vm, vmcb_gpa(f));
 }
 
-/* VMSAVE is the processor's own in some. */
-static void expect_vmsave(struct kvmi_fixture *f)
-{
-	struct kvmi_event ev;
-
-	kvmi_recv_pf(&f->kvmi, &ev, vmcb_gpa(f), W);
-	proceed(f, &ev);
-}
-
 /* A store by L1 itself, whose address it knows. */
 static void expect_store(struct kvmi_fixture *f, u64 gpa)
 {
@@ -139,10 +149,38 @@ KVMI_TEST(kvmi_own_nested, vmrun)
 		vmcb(f)->control.exit_code = 0x5555;
 		run(f, ENTER);
 		expect_asked(f, vmcb_gpa(f), W);
-		expect_vmsave(f);
 		wait_done(f, i + 1);
 		TEST_ASSERT_EQ(vmcb(f)->control.exit_code, SVM_EXIT_VMMCALL);
 	}
+	TEST_ASSERT_EQ(refused(f), before);
+	kvmi_expect_quiet(&f->kvmi);
+	kvmi_stop(&f->runner);
+}
+
+/* The processor's own in some: then its address is known. */
+KVMI_TEST(kvmi_own_nested, vmload_and_vmsave)
+{
+	struct kvmi_event ev;
+	u64 before;
+
+	ONLY_ON(amd, "SVM");
+	before = refused(f);
+	restrict_page(f, vmcb_gpa(f), R | X);
+	run(f, VMLOAD);
+	wait_done(f, 2);
+	kvmi_expect_quiet(&f->kvmi);
+	run(f, VMSAVE);
+	kvmi_recv_event(&f->kvmi, &ev);
+	TEST_ASSERT_EQ(ev.event, KVMI_VCPU_EVENT_PF);
+	proceed(f, &ev);
+	wait_done(f, 3);
+
+	restrict_page(f, vmcb_gpa(f), 0);
+	run(f, VMLOAD);
+	kvmi_recv_event(&f->kvmi, &ev);
+	TEST_ASSERT_EQ(ev.event, KVMI_VCPU_EVENT_PF);
+	proceed(f, &ev);
+	wait_done(f, 4);
 	TEST_ASSERT_EQ(refused(f), before);
 	kvmi_expect_quiet(&f->kvmi);
 	kvmi_stop(&f->runner);
@@ -190,7 +228,6 @@ KVMI_TEST(kvmi_own_nested, vmexit_is_dropped)
 	restrict_page(f, vmcb_gpa(f), R | X);
 	before = refused(f);
 	WRITE_ONCE(*ON_HOST(f, spin), 0);
-	expect_vmsave(f);
 	wait_done(f, 2);
 	TEST_ASSERT_EQ(refused(f), before + 1);
 	TEST_ASSERT_EQ(vmcb(f)->control.exit_code, 0x5555);
