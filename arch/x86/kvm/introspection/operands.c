@@ -22,12 +22,10 @@
 /* Accesses that differ in one of these may differ in what they find. */
 #define KIND_MASK	(PFERR_USER_MASK | PFERR_FETCH_MASK | PFERR_IMPLICIT_ACCESS)
 
-static atomic64_t kvmi_refusals = ATOMIC64_INIT(0);
-
 /* An access of KVM's for the guest was refused without an event. */
 void kvmi_count_refusal(struct kvm *kvm)
 {
-	atomic64_inc(&kvmi_refusals);
+	atomic64_inc(&kvm->stat.kvmi_refused_accesses);
 }
 
 void __kvmi_begin_insn(struct kvm_vcpu *vcpu)

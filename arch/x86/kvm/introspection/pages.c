@@ -16,6 +16,7 @@
 #include "mmu/mmu_internal.h"
 #include "mmu/spte.h"
 
+#include "own_access.h"
 #include "pages.h"
 
 /* What the store says of a frame. */
@@ -56,7 +57,7 @@ bool __kvmi_restricts(struct kvm *kvm, gfn_t gfn, u64 nr)
 }
 
 /* What some frame denies. */
-static unsigned int kvmi_denied(struct kvm *kvm)
+unsigned int kvmi_denied(struct kvm *kvm)
 {
 	struct kvmi_pages *pages = smp_load_acquire(&kvm->arch.kvmi_pages);
 	struct kvmi_store *store;
@@ -230,6 +231,7 @@ void kvmi_vm_apply_access(struct kvm *kvm, const __u64 *gfns, __u32 nr)
 		return;
 
 	kvm_mmu_zap_gfns(kvm, gfns, nr);
+	kvmi_access_changed(kvm, gfns, nr);
 	/* What was frozen may be open now. */
 	wake_up_all(&kvm->arch.kvmi_pages->queue);
 }
@@ -480,8 +482,12 @@ bool kvmi_emulates_in_page(struct kvm_vcpu *vcpu, gva_t gva, gpa_t gpa,
 		return false;
 
 	if (kvmi_is_past_recall(vcpu)) {
-		if (!kvmi_rs_hears(vcpu, KVMI_VCPU_EVENT_PF))
+		if (!kvmi_vm_is_frozen(vcpu->kvm) &&
+		    !kvmi_rs_hears(vcpu, KVMI_VCPU_EVENT_PF)) {
+			/* Else KVM's accessors would refuse it. */
+			kvmi_grant(vcpu, gpa_to_gfn(gpa), denied);
 			return true;
+		}
 		kvmi_count_refusal(vcpu->kvm);
 		vcpu->arch.kvmi->insn.refused = true;
 		return false;
@@ -535,3 +541,25 @@ bool __kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva, unsigned int bytes,
 	}
 	return true;
 }
+
+/*
+ * Asks about an access by KVM to guest-physical memory, for an instruction of
+ * which nothing is done yet.  False: the instruction is to be executed again.
+ */
+bool kvmi_may_access_gpa(struct kvm_vcpu *vcpu, gpa_t gpa, unsigned int bytes,
+			 unsigned int wanted)
+{
+	unsigned int in_page;
+
+	if (!kvmi_has_pages(vcpu->kvm) || kvmi_all_allow(vcpu->kvm, wanted))
+		return true;
+
+	for (; bytes; bytes -= in_page, gpa += in_page) {
+		in_page = min_t(unsigned int, bytes,
+				PAGE_SIZE - offset_in_page(gpa));
+		if (!kvmi_emulates_in_page(vcpu, INVALID_GPA, gpa, wanted))
+			return false;
+	}
+	return true;
+}
+EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvmi_may_access_gpa);

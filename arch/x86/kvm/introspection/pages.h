@@ -55,6 +55,7 @@ struct kvmi_pages {
 	wait_queue_head_t queue;
 };
 
+unsigned int kvmi_denied(struct kvm *kvm);
 unsigned int kvmi_store_allows(struct kvm *kvm, gfn_t gfn);
 unsigned int __kvmi_allowed(struct kvm_vcpu *vcpu, gfn_t gfn, bool granted);
 bool kvmi_grant(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int access);

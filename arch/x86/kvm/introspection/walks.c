@@ -43,7 +43,9 @@ static u64 *kvmi_space(struct kvmi_walks *walks, unsigned int i)
 /* No page of the host is waited for: false, it is absent. */
 static bool kvmi_read_table(struct kvm_vcpu *vcpu, gfn_t gfn, u64 *copy)
 {
-	return !kvm_vcpu_read_guest_atomic(vcpu, gfn_to_gpa(gfn), copy, PAGE_SIZE);
+	guard(pagefault)();
+
+	return !kvm_vcpu_walk_guest_page(vcpu, gfn, copy, 0, PAGE_SIZE);
 }
 
 /* False: it cannot be copied, so that a walk cannot be told from a store. */

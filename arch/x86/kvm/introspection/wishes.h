@@ -20,6 +20,9 @@
  */
 #define KVMI_MAX_GRANTS		192
 
+/* Frames that KVM may access for the guest's own guest until it is left. */
+#define KVMI_MAX_KEPT		24
+
 #define KVMI_NO_GFN		(~(gfn_t)0)
 
 /* Made for the first of them, and kept. */
@@ -122,6 +125,9 @@ struct kvmi_wishes {
 	/* EPT: the last violation was a read too, and of this address. */
 	bool reads;
 	u64 gva;
+	/* What the tool let the guest's own guest be entered with. */
+	u8 nr_kept;
+	gfn_t kept[KVMI_MAX_KEPT];
 	/* NPT: page tables that this instruction's walks may write. */
 	struct kvmi_walks *walks;
 	/* Hardware is to be programmed when the guest's own guest is left. */
