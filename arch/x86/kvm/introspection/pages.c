@@ -277,7 +277,9 @@ void kvmi_vm_leave_access(struct kvm *kvm, __u32 on_exit)
 {
 	struct kvmi_pages *pages = kvm->arch.kvmi_pages;
 
-	if (on_exit == KVMI_ON_EXIT_RELEASE || !kvmi_is_restricted(kvm)) {
+	/* What was lifted again leaves nothing, though it may be noted as denied. */
+	if (on_exit == KVMI_ON_EXIT_RELEASE ||
+	    !READ_ONCE(kvm->stat.kvmi_restricted_frames)) {
 		kvmi_vm_release_access(kvm);
 		return;
 	}
