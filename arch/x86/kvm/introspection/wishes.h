@@ -20,7 +20,7 @@
  */
 #define KVMI_MAX_GRANTS		192
 
-#define KVMI_NO_GFN		(~(gfn_t)0)
+#define KVMI_MAX_WAITED		16
 
 /* Made for the first of them, and kept. */
 struct kvmi_grants {
@@ -44,8 +44,9 @@ struct kvmi_step {
 	/* Where it executes; 0: it has to wait. */
 	u8 view;
 	struct kvmi_grants *grants;
-	/* The last frame that was waited for without it. */
-	gfn_t waited_for;
+	/* Frames for which the host was waited for without it. */
+	u8 nr_waited;
+	gfn_t waited[KVMI_MAX_WAITED];
 
 	/* SVM: one entry, what it changed, and how it ended. */
 	bool entered;
