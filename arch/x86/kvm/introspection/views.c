@@ -60,17 +60,23 @@ void __kvmi_park(struct kvm_vcpu *vcpu)
 /*
  * A fault in a view, where the host may have no page: others may have the view
  * while it brings one in.  Returns whether it was waited for; the guest faults
- * again then.  What the host has no page for at all is waited for once.
+ * again then.  Some pages are never to be got without sleeping, and each may be
+ * taken away again: so this is done once for a frame, and for some of them.
  */
+
 bool __kvmi_waits_without_view(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
 {
 	unsigned long hva = __gfn_to_hva_memslot(fault->slot, fault->gfn);
 	struct kvmi_step *step = &vcpu->arch.kvmi->step;
 	unsigned int flags = fault->write ? FOLL_WRITE : 0;
 	struct page *page;
+	unsigned int i;
 	long r;
 
-	if (step->waited_for == fault->gfn)
+	for (i = 0; i < step->nr_waited; i++)
+		if (step->waited[i] == fault->gfn)
+			return false;
+	if (i == KVMI_MAX_WAITED)
 		return false;
 	if (get_user_page_fast_only(hva, flags, &page)) {
 		put_page(page);
@@ -82,7 +88,7 @@ bool __kvmi_waits_without_view(struct kvm_vcpu *vcpu, struct kvm_page_fault *fau
 	if (r == 1)
 		put_page(page);
 	if (r == 1 || !signal_pending(current))
-		step->waited_for = fault->gfn;
+		step->waited[step->nr_waited++] = fault->gfn;
 	return true;
 }
 
@@ -129,7 +135,7 @@ void kvmi_end_pass(struct kvm_vcpu *vcpu)
 	kvmi_leave_view(vcpu);
 	kvmi_forget_tables(vcpu);
 	step->grants->nr = 0;
-	step->waited_for = KVMI_NO_GFN;
+	step->nr_waited = 0;
 	step->over = false;
 	step->passing = false;
 	kvm_make_request(KVM_REQ_EVENT, vcpu);

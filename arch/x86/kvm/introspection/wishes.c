@@ -36,7 +36,6 @@ struct kvmi_wishes *kvmi_make_wishes(struct kvm_vcpu *vcpu)
 		return NULL;
 
 	wishes->gva = INVALID_GPA;
-	wishes->step.waited_for = KVMI_NO_GFN;
 	kvmi_in_use_inc();
 	vcpu->arch.kvmi = wishes;
 	return wishes;

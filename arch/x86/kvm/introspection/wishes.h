@@ -20,10 +20,11 @@
  */
 #define KVMI_MAX_GRANTS		192
 
+/* Frames of the host that an instruction waited for. */
+#define KVMI_MAX_WAITED		16
+
 /* Frames that KVM may access for the guest's own guest until it is left. */
 #define KVMI_MAX_KEPT		24
-
-#define KVMI_NO_GFN		(~(gfn_t)0)
 
 /* Made for the first of them, and kept. */
 struct kvmi_grants {
@@ -47,8 +48,9 @@ struct kvmi_step {
 	/* Where it executes; 0: it has to wait. */
 	u8 view;
 	struct kvmi_grants *grants;
-	/* The last frame that was waited for without it. */
-	gfn_t waited_for;
+	/* Frames for which the host was waited for without it. */
+	u8 nr_waited;
+	gfn_t waited[KVMI_MAX_WAITED];
 
 	/* SVM: one entry, what it changed, and how it ended. */
 	bool entered;
