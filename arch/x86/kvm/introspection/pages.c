@@ -182,6 +182,29 @@ static void kvmi_set_allowed(struct kvm *kvm, gfn_t gfn)
 #define KVMI_GFP_STORE	(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
 
 /*
+ * What the session needs for its messages must not go into restrictions: it could
+ * not be told that there is no room.  So many frames need a quarter of what is
+ * looked for.
+ */
+#define KVMI_ROOM_ORDER		3
+#define KVMI_ROOM_FRAMES	16
+
+static bool kvmi_has_room(struct kvmi_store *store)
+{
+	unsigned long room;
+
+	if (store->frames % KVMI_ROOM_FRAMES)
+		return true;
+
+	room = __get_free_pages(KVMI_GFP_STORE, KVMI_ROOM_ORDER);
+	if (!room)
+		return false;
+
+	free_pages(room, KVMI_ROOM_ORDER);
+	return true;
+}
+
+/*
  * Note what a frame allows; it counts from kvmi_vm_apply_access() on.  Called by
  * the one task that runs the commands of the VM.
  */
@@ -208,7 +231,7 @@ int kvmi_vm_set_access(struct kvm *kvm, __u64 gfn, __u8 access)
 	store = kvmi_make_store(kvm);
 	if (!store)
 		return -ENOMEM;
-	if (store->frames >= READ_ONCE(kvmi_max_frames) &&
+	if ((store->frames >= READ_ONCE(kvmi_max_frames) || !kvmi_has_room(store)) &&
 	    !xa_load(&store->access, gfn))
 		return -ENOMEM;
 
