@@ -83,7 +83,6 @@ bool kvmi_ioctl_writes_state(unsigned int ioctl)
 	case KVM_SET_LAPIC:
 	case KVM_SET_CPUID:
 	case KVM_SET_CPUID2:
-	case KVM_SET_GUEST_DEBUG:
 	case KVM_X86_SETUP_MCE:
 	case KVM_X86_SET_MCE:
 	case KVM_SET_VCPU_EVENTS:
