@@ -95,10 +95,13 @@ void kvmi_access_changed(struct kvm *kvm, const gfn_t *gfns, unsigned int nr)
 
 	gfn_to_pfn_cache_invalidate_gfns(kvm, gfns, nr);
 
+	/*
+	 * A vCPU may be about to enter its own guest, so each is told.  SVM has
+	 * no such pages, and maps what it needs when it needs it.
+	 */
 	kvm_for_each_vcpu(i, vcpu, kvm)
-		nested |= is_guest_mode(vcpu);
-	/* SVM has no such pages, and maps what it needs when it needs it. */
-	if (nested && boot_cpu_has(X86_FEATURE_VMX))
+		nested |= guest_cpu_cap_has(vcpu, X86_FEATURE_VMX);
+	if (nested)
 		kvm_make_all_cpus_request(kvm, KVM_REQ_GET_NESTED_STATE_PAGES |
 					       KVM_REQUEST_WAIT);
 }

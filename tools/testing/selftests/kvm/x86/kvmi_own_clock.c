@@ -7,12 +7,14 @@
 #include <asm/kvm_para.h>
 #include <asm/pvclock-abi.h>
 
+#include "apic.h"
 #include "kvmi_own.h"
 
 #define OFFSET	128
+#define VECTOR	0x40
 
 enum { WALL_CLOCK = 1, OLD_WALL_CLOCK, SYSTEM_TIME, OLD_SYSTEM_TIME, STEAL_TIME,
-       PV_EOI, ASYNC_PF, CLOCK_PAIRING, DISABLE, NR_WHAT };
+       PV_EOI, ASYNC_PF, CLOCK_PAIRING, INTERRUPT, NR_WHAT };
 
 /* How a page is named to KVM, and what is wanted of it. */
 static const struct {
@@ -42,6 +44,11 @@ KVMI_SUITE(kvmi_own_clock, 1);
 
 static u64 result;
 
+static void on_interrupt(struct ex_regs *regs)
+{
+	x2apic_write_reg(APIC_EOI, 0);
+}
+
 static void do_one(u64 it)
 {
 	switch (it) {
@@ -49,9 +56,10 @@ static void do_one(u64 it)
 		result = kvm_hypercall(KVM_HC_CLOCK_PAIRING, PAGE + OFFSET,
 				       KVM_CLOCK_PAIRING_WALLCLOCK, 0, 0);
 		break;
-	case DISABLE:
-		wrmsr(MSR_KVM_SYSTEM_TIME_NEW, 0);
-		wrmsr(MSR_KVM_STEAL_TIME, 0);
+	case INTERRUPT:
+		x2apic_enable();
+		x2apic_write_reg(APIC_ICR, APIC_DEST_SELF | VECTOR);
+		asm volatile("sti; nop; cli");
 		break;
 	default:
 		wrmsr(features[it].msr, (PAGE + OFFSET) | features[it].flags);
@@ -160,6 +168,7 @@ static void refused_later(struct kvmi_fixture *f, u64 it,
 {
 	u64 before;
 
+	vm_install_exception_handler(f->vm, VECTOR, on_interrupt);
 	start(f);
 	fill(f);
 	run(f, it);
@@ -180,7 +189,7 @@ static void refused_later(struct kvmi_fixture *f, u64 it,
 	restrict_page(f, PAGE, R | W | X);
 	cause(f);
 	TEST_ASSERT(is_written(f, it), "Not written any more");
-	finish(f, 1);
+	finish(f, *ON_HOST(f, done));
 }
 
 /* What a VMM says after it has stopped the guest for long. */
@@ -205,6 +214,20 @@ KVMI_TEST(kvmi_own_clock, old_system_time_later)
 KVMI_TEST(kvmi_own_clock, steal_time_later)
 {
 	refused_later(f, STEAL_TIME, leave_and_enter);
+}
+
+/* An interrupt that the guest may end without its APIC. */
+static void interrupted(struct kvmi_fixture *f)
+{
+	u64 times = *ON_HOST(f, done);
+
+	run(f, INTERRUPT);
+	wait_done(f, times + 1);
+}
+
+KVMI_TEST(kvmi_own_clock, pv_eoi_later)
+{
+	refused_later(f, PV_EOI, interrupted);
 }
 
 KVMI_TEST_MAIN
