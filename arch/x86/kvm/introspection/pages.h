@@ -56,6 +56,7 @@ struct kvmi_pages {
 };
 
 unsigned int kvmi_denied(struct kvm *kvm);
+bool kvmi_take_store(struct kvm *kvm, enum kvmi_left seen);
 unsigned int kvmi_store_allows(struct kvm *kvm, gfn_t gfn);
 unsigned int __kvmi_allowed(struct kvm_vcpu *vcpu, gfn_t gfn, bool granted);
 bool kvmi_grant(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int access);
@@ -77,6 +78,12 @@ bool __kvmi_waits_without_view(struct kvm_vcpu *vcpu,
 bool kvmi_copy_table(struct kvm_vcpu *vcpu, gfn_t gfn);
 void kvmi_compare_tables(struct kvm_vcpu *vcpu);
 void kvmi_forget_tables(struct kvm_vcpu *vcpu);
+
+/* Does no frame deny any of this? */
+static inline bool kvmi_all_allow(struct kvm *kvm, unsigned int access)
+{
+	return !(kvmi_denied(kvm) & access);
+}
 
 /* What this vCPU may do with a frame, in a view with what was granted to it. */
 static inline unsigned int kvmi_allowed(struct kvm_vcpu *vcpu, gfn_t gfn,
