@@ -45,6 +45,10 @@ int __kvmi_handle_requests_blocked(struct kvm_vcpu *vcpu);
 void __kvmi_state_written(struct kvm_vcpu *vcpu);
 void __kvmi_vcpu_ioctl(struct kvm_vcpu *vcpu, unsigned int ioctl);
 void __kvmi_vcpu_init(struct kvm_vcpu *vcpu);
+bool __kvmi_is_refused(struct kvm *kvm, gfn_t gfn, unsigned int access);
+bool __kvmi_refuses(struct kvm *kvm, gfn_t gfn, unsigned int access);
+void gfn_to_pfn_cache_invalidate_gfns(struct kvm *kvm, const gfn_t *gfns,
+				      unsigned int nr);
 
 /* What KVM_CHECK_EXTENSION answers for KVM_CAP_INTROSPECTION. */
 static inline int kvmi_check_extension(void)
@@ -191,7 +195,37 @@ static inline void kvmi_vcpu_ioctl(struct kvm_vcpu *vcpu, unsigned int ioctl)
 		__kvmi_vcpu_ioctl(vcpu, ioctl);
 }
 
+/*
+ * Returns whether KVM must not do this to a frame on the guest's behalf, as if
+ * there were no memory.  Called by whoever is about to do it, with interrupts
+ * off perhaps.  The running vCPU has what was granted to it.
+ */
+static inline bool kvmi_is_refused(struct kvm *kvm, gfn_t gfn,
+				   unsigned int access)
+{
+	return static_branch_unlikely(&kvmi_in_use.key) &&
+	       __kvmi_is_refused(kvm, gfn, access);
+}
+
+/* The same, counted in the statistics of the VM. */
+static inline bool kvmi_refuses(struct kvm *kvm, gfn_t gfn, unsigned int access)
+{
+	return static_branch_unlikely(&kvmi_in_use.key) &&
+	       __kvmi_refuses(kvm, gfn, access);
+}
+
 #else
+
+static inline bool kvmi_is_refused(struct kvm *kvm, gfn_t gfn,
+				   unsigned int access)
+{
+	return false;
+}
+
+static inline bool kvmi_refuses(struct kvm *kvm, gfn_t gfn, unsigned int access)
+{
+	return false;
+}
 
 static inline int kvmi_init(void) { return 0; }
 static inline void kvmi_exit(void) { }

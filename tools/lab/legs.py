@@ -15,8 +15,8 @@ TEST_SECONDS = {"amd": 600, "intel": 600, "amd-bochs": 600}
 
 UNSEEN_ON_AMD = ["kvmi_breakpoint", "kvmi_cpuid_event", "kvmi_cr", "kvmi_descriptor", "kvmi_guest_debug", "kvmi_hypercall",
                  "kvmi_init_intercepts", "kvmi_intercepts", "kvmi_msr", "kvmi_nested", "kvmi_xsetbv"]
-"""What the leg amd-bochs runs, and nothing else: tests of instructions, where QEMU's SVM has no exits on #BP and does
-not save the next RIP, and Bochs' does both."""
+"""What the leg amd-bochs runs, and nothing else: tests of instructions, where QEMU's SVM does not save the next RIP, and
+Bochs' does."""
 
 TOO_SLOW = {}
 """What is skipped in Bochs, and why."""

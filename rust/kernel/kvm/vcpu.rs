@@ -180,10 +180,14 @@ impl RunningVcpu<'_> {
         unsafe { glue::kvmi_vcpu_xcr0(self.as_ptr()) }
     }
 
-    /// Where the current page tables put an address; all ones: nowhere.
-    pub(crate) fn translate(&self, gva: u64) -> u64 {
-        // SAFETY: The vCPU is loaded and the caller's own, by the type invariant.
-        unsafe { glue::kvmi_vcpu_translate(self.as_ptr(), gva) }
+    /// Where the current page tables put an address; all ones: nowhere.  `EAGAIN`: the host has
+    /// no page of one of them in memory.
+    pub(crate) fn translate(&self, gva: u64) -> Result<u64> {
+        let mut gpa = 0;
+
+        // SAFETY: The vCPU is loaded and the caller's own, by the type invariant; `gpa` is written by the call only.
+        to_result(unsafe { glue::kvmi_vcpu_translate(self.as_ptr(), gva, &mut gpa) })?;
+        Ok(gpa)
     }
 
     /// The extended state, as `struct kvm_xsave`.  `EOPNOTSUPP`: it has more than fits.

@@ -252,8 +252,12 @@ def frozen(guest):
             leave_home(guest)
         said = people.ask("savevm other")
         want("left the guest frozen" in said, f"people's savevm says: {said}")
-        # It is stopped and goes on as any other, and nothing comes loose.
+        # It is stopped and goes on as any other, and nothing comes loose, though the next tool has come already.
+        line = peer.accept()
+        line.hello()
         guest.qmp.ask("stop")
+        guest.failed("no tool is wanted")
+        line.must_end()
         guest.qmp.ask("cont")
         want(watched(guest) == "frozen", f"the VM is {watched(guest)} behind stop and cont")
         line = guest.hooked(peer).wants_to_know()

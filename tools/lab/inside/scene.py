@@ -8,7 +8,7 @@ import sys
 import time
 
 from running import SECONDS, Unseen
-from vm import BOOT_SECONDS, ROOTKIT, TOOL, Guest, reports_breakpoints
+from vm import BOOT_SECONDS, ROOTKIT, TOOL, Guest
 
 PAUSE_SECONDS = 6
 SHOWN_LINES = 5
@@ -64,8 +64,7 @@ def traces(guest):
     leaves = sorted({int(event["data"]["function"], 16) for event in events})
     tell("leaves: " + ", ".join(map(hex, leaves)))
     trace(guest, "writes to the timer's MSR", "--msr", "TSC_DEADLINE", "--count", "100")
-    if reports_breakpoints():
-        trace(guest, "breakpoints", "--breakpoint", "--count", "2")
+    trace(guest, "breakpoints", "--breakpoint", "--count", "2")
 
 
 def step(guest):
@@ -164,7 +163,7 @@ def play(guest):
 
 def main():
     """Start the guest, play, end the guest."""
-    with Guest("orders=1 caller=1" if reports_breakpoints() else "orders=1") as guest:
+    with Guest("orders=1 caller=1") as guest:
         try:
             play(guest)
         except (Unseen, subprocess.TimeoutExpired, ValueError) as problem:

@@ -16,11 +16,11 @@ import time
 
 import listen_checks
 import memory_checks
-from asking import Skipped, ask, interrupted, killed, value, want
+from asking import ask, interrupted, killed, value, want
 from checking import run, tell
 from report import report
 from running import SECONDS, Unseen
-from vm import BOOT_SECONDS, Guest, reports_breakpoints
+from vm import BOOT_SECONDS, Guest
 
 PARAMETERS = "isolcpus=1 caller=1 orders=1"
 BOOT_TRACE = "/tmp/boot-trace"
@@ -150,13 +150,6 @@ def step_together(guest):
     want({event["event"] for event in events} <= {"SINGLESTEP", "CPUID", "MSR"}, "something else was traced")
 
 
-def trace_breakpoint(guest):
-    """INT3, where the processor reports it."""
-    if not reports_breakpoints():
-        raise Skipped("QEMU's emulation ignores SVM's intercept of #BP")
-    only(traced(guest, 1, "--breakpoint"), "BREAKPOINT", length=1)
-
-
 CHECKS = {
     "boot_cr0": booted("CR", cr=0),
     "boot_cr4": booted("CR", cr=4),
@@ -173,7 +166,7 @@ CHECKS = {
     "step_interrupted": lambda guest: interrupted(guest, "trace", "--step", "1000000"),
     "step_killed": lambda guest: killed(guest, "trace", "--step", "1000000"),
     "step_together": step_together,
-    "trace_breakpoint": trace_breakpoint,
+    "trace_breakpoint": lambda guest: only(traced(guest, 2, "--breakpoint"), "BREAKPOINT", length=1),
     "trace_cpuid": lambda guest: only(traced(guest, 20, "--cpuid"), "CPUID", length=2),
     "trace_cr3": trace_cr3,
     "trace_disassemble": trace_disassemble,

@@ -24,12 +24,6 @@ MACHINE = ["-accel", "kvm", "-cpu", "host", "-smp", "2", "-m", "256", "-nodefaul
 KERNEL_LINE = "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable"
 
 
-def reports_breakpoints():
-    """Whether the processor of the host reports INT3: QEMU's emulation ignores SVM's intercept of #BP."""
-    with open("/proc/cpuinfo", encoding="ascii") as file:
-        return "QEMU TCG" not in file.read()
-
-
 class Guest:
     """Debian's kernel under QEMU, printing a heartbeat each second. It ends with the `with` block.
 

@@ -22,7 +22,7 @@ import unused_cost
 from cpio import Archive
 from settings import CHECKOUT
 
-NO_NAMES = "V(M|CPU)_EVENT$|EVENT_ACTION_"
+NO_NAMES = "V(M|CPU)_EVENT$|EVENT_ACTION_|ON_EXIT_"
 """What stands among the numbers of commands and events, and is none."""
 
 

@@ -12,6 +12,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/list.h>
+#include <linux/module.h>
 #include <linux/net.h>
 #include <linux/poll.h>
 #include <linux/slab.h>
@@ -225,6 +226,7 @@ void kvmi_conn_shutdown(struct kvmi_conn *conn)
 		return;
 	}
 
+	__module_get(THIS_MODULE);
 	refcount_inc(&conn->refs);
 	queue_work(kvmi_wq, &conn->shutdown);
 }

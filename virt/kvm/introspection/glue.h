@@ -158,7 +158,7 @@ void kvmi_vcpu_get_event_msrs(struct kvm_vcpu *vcpu,
 bool kvmi_vcpu_get_cpuid(struct kvm_vcpu *vcpu, __u32 function, __u32 index,
 			 struct kvmi_vcpu_get_cpuid_reply *reply);
 __u64 kvmi_vcpu_xcr0(struct kvm_vcpu *vcpu);
-__u64 kvmi_vcpu_translate(struct kvm_vcpu *vcpu, __u64 gva);
+int kvmi_vcpu_translate(struct kvm_vcpu *vcpu, __u64 gva, __u64 *gpa);
 int kvmi_vcpu_get_xsave(struct kvm_vcpu *vcpu, void *area);
 int kvmi_vcpu_set_xsave(struct kvm_vcpu *vcpu, const void *area);
 void kvmi_vcpu_get_mtrrs(struct kvm_vcpu *vcpu, struct kvmi_mtrrs *mtrrs);

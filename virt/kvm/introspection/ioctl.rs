@@ -295,6 +295,10 @@ impl Door {
             return;
         };
 
+        // What is said to be dead has ended.
+        if session.is_dead() {
+            session.finish();
+        }
         status.state = match session.is_dead() {
             true if self.vm.is_frozen() => glue::KVMI_STATE_FROZEN,
             true => glue::KVMI_STATE_DEAD,

@@ -107,7 +107,10 @@ impl Site<'_> {
     pub(crate) fn breakpoint(&self, insn_len: u8) -> Said {
         let mut event = kvmi_vcpu_event_breakpoint::new_zeroed();
 
-        event.gpa = self.here.translate(self.here.linear_rip());
+        event.gpa = self
+            .here
+            .translate(self.here.linear_rip())
+            .unwrap_or(u64::MAX);
         event.insn_len = insn_len;
         self.ask::<Breakpoint>(&event)
     }

@@ -216,17 +216,22 @@ __u64 kvmi_vcpu_xcr0(struct kvm_vcpu *vcpu)
 	return vcpu->arch.xcr0;
 }
 
-/* As its kernel reads and, where SMAP forbids that, as its programs do. */
-__u64 kvmi_vcpu_translate(struct kvm_vcpu *vcpu, __u64 gva)
+/*
+ * As its kernel reads and, where SMAP forbids that, as its programs do.  No page
+ * of the host is waited for; -EAGAIN: a page table is absent.
+ */
+int kvmi_vcpu_translate(struct kvm_vcpu *vcpu, __u64 gva, __u64 *gpa)
 {
 	struct kvm_pagewalk *walk = &vcpu->arch.gva_walk;
-	gpa_t gpa;
 
-	gpa = kvm_mmu_gva_to_gpa_system(vcpu, gva, NULL);
-	if (gpa == INVALID_GPA)
-		gpa = walk->gva_to_gpa(vcpu, walk, gva, PFERR_USER_MASK, NULL);
+	vcpu->arch.kvmi_absent = false;
+	pagefault_disable();
+	*gpa = kvm_mmu_gva_to_gpa_system(vcpu, gva, NULL);
+	if (*gpa == INVALID_GPA && !vcpu->arch.kvmi_absent)
+		*gpa = walk->gva_to_gpa(vcpu, walk, gva, PFERR_USER_MASK, NULL);
+	pagefault_enable();
 
-	return gpa;
+	return *gpa == INVALID_GPA && vcpu->arch.kvmi_absent ? -EAGAIN : 0;
 }
 
 int kvmi_vcpu_get_xsave(struct kvm_vcpu *vcpu, void *area)

@@ -22,12 +22,10 @@
 /* Accesses that differ in one of these may differ in what they find. */
 #define KIND_MASK	(PFERR_USER_MASK | PFERR_FETCH_MASK | PFERR_IMPLICIT_ACCESS)
 
-static atomic64_t kvmi_refusals = ATOMIC64_INIT(0);
-
 /* An access of KVM's for the guest was refused without an event. */
 void kvmi_count_refusal(struct kvm *kvm)
 {
-	atomic64_inc(&kvmi_refusals);
+	atomic64_inc(&kvm->stat.kvmi_refused_accesses);
 }
 
 void __kvmi_begin_insn(struct kvm_vcpu *vcpu)
@@ -157,6 +155,74 @@ gpa_t __kvmi_gva_to_gpa(struct kvm_vcpu *vcpu, gva_t gva, u64 access,
 bool kvmi_translates_for_write(struct kvm_vcpu *vcpu, gva_t gva, u64 access)
 {
 	return kvmi_find(&vcpu->arch.kvmi->insn, gva, access | PFERR_WRITE_MASK);
+}
+
+/* One piece of memory; true as well: the host has no page to tell by. */
+static bool kvmi_is_in_frame(struct kvm_vcpu *vcpu,
+			     const struct x86_insn_memory *memory, gfn_t gfn,
+			     gva_t *gva, gpa_t *gpa)
+{
+	u64 access = kvm_x86_call(get_cpl)(vcpu) == 3 ? PFERR_USER_MASK : 0;
+	struct kvm_pagewalk *walk = &vcpu->arch.gva_walk;
+	gva_t at, end = memory->linear + memory->bytes;
+	gpa_t here;
+
+	for (at = memory->linear; at < end; at = (at & PAGE_MASK) + PAGE_SIZE) {
+		vcpu->arch.kvmi_absent = false;
+		here = walk->gva_to_gpa(vcpu, walk, at, access, NULL);
+		if (here == INVALID_GPA) {
+			/* What cannot be translated is a fault: not read. */
+			if (vcpu->arch.kvmi_absent)
+				return true;
+			continue;
+		}
+		if (gpa_to_gfn(here) == gfn) {
+			*gva = at;
+			*gpa = here;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool __kvmi_may_read_frame(struct kvm_vcpu *vcpu, gfn_t gfn, gva_t *gva,
+				  gpa_t *gpa)
+{
+	struct x86_emulate_ctxt *ctxt = vcpu->arch.emulate_ctxt;
+	struct x86_insn_memory memory;
+	unsigned int i;
+
+	if (x86_decode_emulated_instruction(vcpu, EMULTYPE_PF, NULL, 0) != EMULATION_OK ||
+	    !x86_insn_memory_is_known(ctxt))
+		return true;
+
+	for (i = 0; i < X86_INSN_MEMORIES; i++)
+		if (x86_insn_memory(ctxt, i, &memory) && memory.read &&
+		    kvmi_is_in_frame(vcpu, &memory, gfn, gva, gpa))
+			return true;
+
+	return false;
+}
+
+/*
+ * The processor walks the guest's page tables through a frame that may not be
+ * read.  Returns whether the instruction at RIP may read it, too: it does, at
+ * the addresses that are stored, or that is not to be known, and they are left.
+ * No page of the host is waited for.
+ */
+bool kvmi_may_read_frame(struct kvm_vcpu *vcpu, gfn_t gfn, gva_t *gva,
+			 gpa_t *gpa)
+{
+	bool r;
+
+	/* It is the delivery of an event that walks. */
+	if (kvm_event_needs_reinjection(vcpu))
+		return true;
+
+	pagefault_disable();
+	r = __kvmi_may_read_frame(vcpu, gfn, gva, gpa);
+	pagefault_enable();
+	return r;
 }
 
 /*

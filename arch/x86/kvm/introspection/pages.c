@@ -16,6 +16,7 @@
 #include "mmu/mmu_internal.h"
 #include "mmu/spte.h"
 
+#include "own_access.h"
 #include "pages.h"
 
 /* What the store says of a frame. */
@@ -39,17 +40,9 @@ unsigned int kvmi_store_allows(struct kvm *kvm, gfn_t gfn)
 unsigned int __kvmi_allowed(struct kvm_vcpu *vcpu, gfn_t gfn, bool granted)
 {
 	unsigned int allowed = kvmi_load_access(vcpu->kvm, gfn);
-	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
-	unsigned int i;
 
-	if (allowed == KVMI_ALL_ACCESS || !granted || !wishes)
-		return allowed;
-
-	for (i = 0; i < wishes->step.nr_grants; i++)
-		if (wishes->step.grants[i].gfn == gfn)
-			allowed |= wishes->step.grants[i].access;
-
-	return allowed;
+	return allowed != KVMI_ALL_ACCESS && granted ?
+	       allowed | kvmi_granted(vcpu, gfn) : allowed;
 }
 
 bool __kvmi_restricts(struct kvm *kvm, gfn_t gfn, u64 nr)
@@ -64,7 +57,7 @@ bool __kvmi_restricts(struct kvm *kvm, gfn_t gfn, u64 nr)
 }
 
 /* What some frame denies. */
-static unsigned int kvmi_denied(struct kvm *kvm)
+unsigned int kvmi_denied(struct kvm *kvm)
 {
 	struct kvmi_pages *pages = smp_load_acquire(&kvm->arch.kvmi_pages);
 	struct kvmi_store *store;
@@ -238,6 +231,7 @@ void kvmi_vm_apply_access(struct kvm *kvm, const __u64 *gfns, __u32 nr)
 		return;
 
 	kvm_mmu_zap_gfns(kvm, gfns, nr);
+	kvmi_access_changed(kvm, gfns, nr);
 	/* What was frozen may be open now. */
 	wake_up_all(&kvm->arch.kvmi_pages->queue);
 }
@@ -283,7 +277,9 @@ void kvmi_vm_leave_access(struct kvm *kvm, __u32 on_exit)
 {
 	struct kvmi_pages *pages = kvm->arch.kvmi_pages;
 
-	if (on_exit == KVMI_ON_EXIT_RELEASE || !kvmi_is_restricted(kvm)) {
+	/* What was lifted again leaves nothing, though it may be noted as denied. */
+	if (on_exit == KVMI_ON_EXIT_RELEASE ||
+	    !READ_ONCE(kvm->stat.kvmi_restricted_frames)) {
 		kvmi_vm_release_access(kvm);
 		return;
 	}
@@ -418,15 +414,15 @@ static enum kvmi_verdict kvmi_ask_for_page(struct kvm_vcpu *vcpu, gva_t gva,
 		return verdict;
 	}
 
-	kvmi_grant(vcpu, gpa_to_gfn(gpa), denied);
-	return verdict;
+	return kvmi_grant(vcpu, gpa_to_gfn(gpa), denied) ? verdict : KVMI_RETRY;
 }
 
 bool __kvmi_page_fault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 error_code)
 {
 	struct kvmi_wishes *wishes = vcpu->arch.kvmi;
 	gfn_t gfn = gpa_to_gfn(gpa);
-	unsigned int denied;
+	unsigned int allowed, denied;
+	gva_t gva;
 
 	if (error_code & PFERR_RSVD_MASK)
 		return false;
@@ -439,22 +435,28 @@ bool __kvmi_page_fault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 error_code)
 	if (!wishes)
 		return kvmi_make_wishes(vcpu);
 
-	denied = kvmi_attempted(vcpu, error_code) &
-		 ~kvmi_allowed(vcpu, gfn, wishes->step.view);
+	allowed = kvmi_allowed(vcpu, gfn, wishes->step.view);
+	denied = kvmi_attempted(vcpu, error_code) & ~allowed;
 	if (!denied)
 		return false;
 
 	/*
 	 * A walk of the guest's page tables is nobody's access, as long as it
-	 * can be told from a store by the same instruction.
+	 * can be told from what the same instruction reads and stores there.
 	 */
-	if (error_code & PFERR_GUEST_PAGE_MASK &&
-	    (!(denied & KVMI_PAGE_ACCESS_W) || kvmi_copy_table(vcpu, gfn))) {
-		kvmi_grant(vcpu, gfn, denied);
-		return true;
+	gva = wishes->gva;
+	if (error_code & PFERR_GUEST_PAGE_MASK) {
+		if (!(allowed & KVMI_PAGE_ACCESS_R) &&
+		    kvmi_may_read_frame(vcpu, gfn, &gva, &gpa)) {
+			denied = KVMI_PAGE_ACCESS_R;
+		} else if (!(denied & KVMI_PAGE_ACCESS_W) ||
+			   kvmi_copy_table(vcpu, gfn)) {
+			kvmi_grant(vcpu, gfn, denied);
+			return true;
+		}
 	}
 
-	kvmi_ask_for_page(vcpu, wishes->gva, gpa, denied);
+	kvmi_ask_for_page(vcpu, gva, gpa, denied);
 	return true;
 }
 
@@ -482,8 +484,12 @@ bool kvmi_emulates_in_page(struct kvm_vcpu *vcpu, gva_t gva, gpa_t gpa,
 		return false;
 
 	if (kvmi_is_past_recall(vcpu)) {
-		if (!kvmi_rs_hears(vcpu, KVMI_VCPU_EVENT_PF))
+		if (!kvmi_vm_is_frozen(vcpu->kvm) &&
+		    !kvmi_rs_hears(vcpu, KVMI_VCPU_EVENT_PF)) {
+			/* Else KVM's accessors would refuse it. */
+			kvmi_grant(vcpu, gpa_to_gfn(gpa), denied);
 			return true;
+		}
 		kvmi_count_refusal(vcpu->kvm);
 		vcpu->arch.kvmi->insn.refused = true;
 		return false;
@@ -537,3 +543,25 @@ bool __kvmi_emulates(struct kvm_vcpu *vcpu, gva_t gva, unsigned int bytes,
 	}
 	return true;
 }
+
+/*
+ * Asks about an access by KVM to guest-physical memory, for an instruction of
+ * which nothing is done yet.  False: the instruction is to be executed again.
+ */
+bool kvmi_may_access_gpa(struct kvm_vcpu *vcpu, gpa_t gpa, unsigned int bytes,
+			 unsigned int wanted)
+{
+	unsigned int in_page;
+
+	if (!kvmi_has_pages(vcpu->kvm) || kvmi_all_allow(vcpu->kvm, wanted))
+		return true;
+
+	for (; bytes; bytes -= in_page, gpa += in_page) {
+		in_page = min_t(unsigned int, bytes,
+				PAGE_SIZE - offset_in_page(gpa));
+		if (!kvmi_emulates_in_page(vcpu, INVALID_GPA, gpa, wanted))
+			return false;
+	}
+	return true;
+}
+EXPORT_SYMBOL_FOR_KVM_INTERNAL(kvmi_may_access_gpa);

@@ -55,9 +55,11 @@ struct kvmi_pages {
 	wait_queue_head_t queue;
 };
 
+unsigned int kvmi_denied(struct kvm *kvm);
 unsigned int kvmi_store_allows(struct kvm *kvm, gfn_t gfn);
 unsigned int __kvmi_allowed(struct kvm_vcpu *vcpu, gfn_t gfn, bool granted);
-void kvmi_grant(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int access);
+bool kvmi_grant(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int access);
+unsigned int kvmi_granted(struct kvm_vcpu *vcpu, gfn_t gfn);
 bool __kvmi_restricts(struct kvm *kvm, gfn_t gfn, u64 nr);
 bool __kvmi_page_fault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 error_code);
 
@@ -66,6 +68,11 @@ bool kvmi_emulates_in_page(struct kvm_vcpu *vcpu, gva_t gva, gpa_t gpa,
 bool kvmi_modifies(struct kvm_vcpu *vcpu, gva_t gva);
 bool kvmi_translates_for_write(struct kvm_vcpu *vcpu, gva_t gva, u64 access);
 void kvmi_count_refusal(struct kvm *kvm);
+bool kvmi_may_read_frame(struct kvm_vcpu *vcpu, gfn_t gfn, gva_t *gva,
+			 gpa_t *gpa);
+
+bool __kvmi_waits_without_view(struct kvm_vcpu *vcpu,
+			       struct kvm_page_fault *fault);
 
 bool kvmi_copy_table(struct kvm_vcpu *vcpu, gfn_t gfn);
 void kvmi_compare_tables(struct kvm_vcpu *vcpu);
@@ -79,28 +86,40 @@ static inline unsigned int kvmi_allowed(struct kvm_vcpu *vcpu, gfn_t gfn,
 					   KVMI_ALL_ACCESS;
 }
 
-/* The access of an SPTE that is being made. */
-static inline unsigned int kvmi_restrict(struct kvm_vcpu *vcpu,
-					 unsigned int view, gfn_t gfn,
-					 unsigned int access)
+/*
+ * The access of an SPTE that is being made, of which nothing may be left: then
+ * false, and the frame is not mapped.  What is allowed may change at any time, so
+ * it is loaded once.
+ */
+static inline bool kvmi_limit(struct kvm_vcpu *vcpu, unsigned int view,
+			      gfn_t gfn, unsigned int *access)
 {
 	unsigned int allowed = kvmi_allowed(vcpu, gfn, view);
 
+	if (allowed == KVMI_ALL_ACCESS)
+		return true;
 	if (!(allowed & KVMI_PAGE_ACCESS_W))
-		access &= ~ACC_WRITE_MASK;
+		*access &= ~ACC_WRITE_MASK;
 	if (!(allowed & KVMI_PAGE_ACCESS_R))
-		access &= ~(ACC_READ_MASK | ACC_WRITE_MASK);
+		*access &= ~(ACC_READ_MASK | ACC_WRITE_MASK);
 	if (!(allowed & KVMI_PAGE_ACCESS_X))
-		access &= ~(ACC_EXEC_MASK |
-			    (shadow_xu_mask ? ACC_USER_EXEC_MASK : 0));
+		*access &= ~(ACC_EXEC_MASK |
+			     (shadow_xu_mask ? ACC_USER_EXEC_MASK : 0));
 
-	return access;
+	return allowed &&
+	       (*access | shadow_present_mask) != SHADOW_NONPRESENT_VALUE;
 }
 
 /* A frame that allows nothing is not mapped. */
 static inline bool kvmi_hides(struct kvm_vcpu *vcpu, unsigned int view, gfn_t gfn)
 {
 	return !kvmi_allowed(vcpu, gfn, view);
+}
+
+/* With page faults disabled: the host has no page here for a page table. */
+static inline void kvmi_note_absent(struct kvm_vcpu *vcpu)
+{
+	vcpu->arch.kvmi_absent = true;
 }
 
 /* Is any of these frames restricted, so that no large page may cover them? */
@@ -116,6 +135,13 @@ static inline bool kvmi_restricts(struct kvm *kvm, gfn_t gfn, u64 nr)
 static inline bool kvmi_takes_ad_bits(struct kvm *kvm)
 {
 	return shadow_xs_mask && kvmi_has_pages(kvm) && kvmi_is_restricted(kvm);
+}
+
+/* Was a page of the host waited for, so that the guest is to fault again? */
+static inline bool kvmi_waits_without_view(struct kvm_vcpu *vcpu,
+					   struct kvm_page_fault *fault)
+{
+	return kvmi_view(vcpu) && __kvmi_waits_without_view(vcpu, fault);
 }
 
 /* Must the tool, or the next step, see to this fault?  The guest is entered. */
@@ -139,14 +165,21 @@ static inline bool kvmi_shadow_page_fault(struct kvm_vcpu *vcpu, gva_t addr,
 
 #else
 
-static inline unsigned int kvmi_restrict(struct kvm_vcpu *vcpu,
-					 unsigned int view, gfn_t gfn,
-					 unsigned int access)
+static inline bool kvmi_limit(struct kvm_vcpu *vcpu, unsigned int view,
+			      gfn_t gfn, unsigned int *access)
 {
-	return access;
+	return true;
 }
 
 static inline bool kvmi_hides(struct kvm_vcpu *vcpu, unsigned int view, gfn_t gfn)
+{
+	return false;
+}
+
+static inline void kvmi_note_absent(struct kvm_vcpu *vcpu) { }
+
+static inline bool kvmi_waits_without_view(struct kvm_vcpu *vcpu,
+					   struct kvm_page_fault *fault)
 {
 	return false;
 }

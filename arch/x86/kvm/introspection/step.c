@@ -101,7 +101,8 @@ static bool is_legacy_prefix(u8 byte)
 /*
  * APM volume 3, section 1.2: legacy prefixes, then REX in 64-bit mode, which
  * counts for nothing if another prefix follows.  Fetched as an instruction is:
- * some code cannot be read.
+ * some code cannot be read.  No page of the host is waited for: if one is absent
+ * the guest fetches it first, and is looked at again.
  */
 static void kvmi_read_insn(struct kvm_vcpu *vcpu, struct insn *insn)
 {
@@ -112,14 +113,15 @@ static void kvmi_read_insn(struct kvm_vcpu *vcpu, struct insn *insn)
 	struct x86_exception ignored;
 
 	memset(insn, 0, sizeof(*insn));
-	if (ctxt->ops->fetch(ctxt, rip, insn->bytes, here, &ignored))
-		return;
-
-	insn->len = here;
-	if (here < LONGEST_INSN &&
+	kvmi_begin_insn(vcpu);
+	pagefault_disable();
+	if (!ctxt->ops->fetch(ctxt, rip, insn->bytes, here, &ignored))
+		insn->len = here;
+	if (insn->len && here < LONGEST_INSN &&
 	    !ctxt->ops->fetch(ctxt, rip + here, insn->bytes + here,
 			      LONGEST_INSN - here, &ignored))
 		insn->len = LONGEST_INSN;
+	pagefault_enable();
 
 	for (; insn->opcode < insn->len; insn->opcode++) {
 		u8 byte = insn->bytes[insn->opcode];

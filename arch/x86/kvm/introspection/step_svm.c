@@ -197,7 +197,10 @@ int kvmi_svm_handle_exit(struct kvm_vcpu *vcpu)
 	case SVM_EXIT_POPF:
 		return kvm_emulate_instruction(vcpu, 0);
 	case SVM_EXIT_SWINT:
-		/* QEMU's emulation has it that INT3 is one of these. */
+		/*
+		 * Stock QEMU's emulation (10.0, Debian 13) has it that INT3 is
+		 * one of these, whatever is intercepted of exceptions.
+		 */
 		if (is_for_kvm(vcpu, BP_VECTOR) && kvmi_int3_len(vcpu))
 			return svm_invoke_exit_handler(vcpu, SVM_EXIT_EXCP_BASE +
 						       BP_VECTOR);

@@ -10,6 +10,8 @@
  */
 #include <linux/kvm_host.h>
 #include <linux/kvmi_host.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
 
 #include "x86.h"
 #include "kvm_emulate.h"
@@ -33,18 +35,15 @@ static void kvmi_leave_view(struct kvm_vcpu *vcpu)
 {
 	struct kvmi_pages *pages = vcpu->kvm->arch.kvmi_pages;
 	struct kvmi_step *step = &vcpu->arch.kvmi->step;
-	gfn_t gfns[KVMI_MAX_GRANTS];
-	unsigned int view = step->view, i;
+	unsigned int view = step->view;
 
 	if (!view)
 		return;
 
-	for (i = 0; i < step->nr_grants; i++)
-		gfns[i] = step->grants[i].gfn;
-
 	step->view = 0;
 	kvm_mmu_reset_context(vcpu);
-	kvm_mmu_zap_in_view(vcpu->kvm, view, gfns, step->nr_grants);
+	kvm_mmu_zap_in_view(vcpu->kvm, view, step->grants->gfns,
+			    step->grants->nr);
 
 	smp_mb__before_atomic();
 	clear_bit(view, &pages->views_in_use);
@@ -56,6 +55,41 @@ static void kvmi_leave_view(struct kvm_vcpu *vcpu)
 void __kvmi_park(struct kvm_vcpu *vcpu)
 {
 	kvmi_leave_view(vcpu);
+}
+
+/*
+ * A fault in a view, where the host may have no page: others may have the view
+ * while it brings one in.  Returns whether it was waited for; the guest faults
+ * again then.  Some pages are never to be got without sleeping, and each may be
+ * taken away again: so this is done once for a frame, and for some of them.
+ */
+
+bool __kvmi_waits_without_view(struct kvm_vcpu *vcpu, struct kvm_page_fault *fault)
+{
+	unsigned long hva = __gfn_to_hva_memslot(fault->slot, fault->gfn);
+	struct kvmi_step *step = &vcpu->arch.kvmi->step;
+	unsigned int flags = fault->write ? FOLL_WRITE : 0;
+	struct page *page;
+	unsigned int i;
+	long r;
+
+	for (i = 0; i < step->nr_waited; i++)
+		if (step->waited[i] == fault->gfn)
+			return false;
+	if (i == KVMI_MAX_WAITED)
+		return false;
+	if (get_user_page_fast_only(hva, flags, &page)) {
+		put_page(page);
+		return false;
+	}
+
+	__kvmi_park(vcpu);
+	r = get_user_pages_unlocked(hva, 1, &page, flags | FOLL_INTERRUPTIBLE);
+	if (r == 1)
+		put_page(page);
+	if (r == 1 || !signal_pending(current))
+		step->waited[step->nr_waited++] = fault->gfn;
+	return true;
 }
 
 /* The last one first: who shadows page tables can have no other than the first. */
@@ -100,7 +134,8 @@ void kvmi_end_pass(struct kvm_vcpu *vcpu)
 
 	kvmi_leave_view(vcpu);
 	kvmi_forget_tables(vcpu);
-	step->nr_grants = 0;
+	step->grants->nr = 0;
+	step->nr_waited = 0;
 	step->over = false;
 	step->passing = false;
 	kvm_make_request(KVM_REQ_EVENT, vcpu);
@@ -133,31 +168,64 @@ int kvmi_vcpu_prepare_pass(struct kvm_vcpu *vcpu)
 	return 1;
 }
 
-/* Let this vCPU do that to a frame until its instruction is done. */
-void kvmi_grant(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int access)
+/* Where a frame's grant is, or is to be. */
+static unsigned int kvmi_grant_of(const struct kvmi_grants *grants, gfn_t gfn)
 {
-	struct kvmi_step *step = &vcpu->arch.kvmi->step;
 	unsigned int i;
 
-	/* Hardware cannot write what it cannot read, nor NPT execute it. */
-	access |= KVMI_PAGE_ACCESS_R;
-
-	for (i = 0; i < step->nr_grants; i++)
-		if (step->grants[i].gfn == gfn)
+	for (i = 0; i < grants->nr; i++)
+		if (grants->gfns[i] == gfn)
 			break;
-	if (i == step->nr_grants) {
-		if (i == KVMI_MAX_GRANTS) {
-			/* What is replaced must not stay open in the view. */
-			kvmi_leave_view(vcpu);
-			i = step->next_grant++ % KVMI_MAX_GRANTS;
-		} else {
-			step->nr_grants++;
-		}
-		step->grants[i].gfn = gfn;
-		step->grants[i].access = 0;
+	return i;
+}
+
+/* What was granted of a frame to the instruction that is under way. */
+unsigned int kvmi_granted(struct kvm_vcpu *vcpu, gfn_t gfn)
+{
+	struct kvmi_grants *grants = vcpu->arch.kvmi ? vcpu->arch.kvmi->step.grants : NULL;
+	unsigned int i;
+
+	if (!grants)
+		return 0;
+
+	i = kvmi_grant_of(grants, gfn);
+	return i < grants->nr ? grants->access[i] : 0;
+}
+
+/*
+ * Let this vCPU do that to a frame until its instruction is done.  False: there
+ * is no memory to note it, or no instruction needs so many frames.  This one gets
+ * #GP then: it would never end.
+ */
+bool kvmi_grant(struct kvm_vcpu *vcpu, gfn_t gfn, unsigned int access)
+{
+	struct kvmi_step *step = &vcpu->arch.kvmi->step;
+	struct kvmi_grants *grants = step->grants;
+	unsigned int i;
+
+	if (!grants) {
+		grants = kzalloc_obj(*grants, GFP_KERNEL_ACCOUNT);
+		if (!grants)
+			return false;
+		step->grants = grants;
 	}
-	step->grants[i].access |= access;
+
+	i = kvmi_grant_of(grants, gfn);
+	if (i == KVMI_MAX_GRANTS) {
+		kvmi_count_refusal(vcpu->kvm);
+		kvmi_end_pass(vcpu);
+		kvm_inject_gp(vcpu, 0);
+		return false;
+	}
+	if (i == grants->nr) {
+		grants->gfns[i] = gfn;
+		grants->access[i] = 0;
+		grants->nr++;
+	}
+	/* Hardware cannot write what it cannot read, nor NPT execute it. */
+	grants->access[i] |= access | KVMI_PAGE_ACCESS_R;
 
 	step->passing = true;
 	kvm_make_request(KVM_REQ_INTROSPECTION, vcpu);
+	return true;
 }

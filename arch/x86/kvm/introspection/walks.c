@@ -40,6 +40,14 @@ static u64 *kvmi_space(struct kvmi_walks *walks, unsigned int i)
 	return walks->copies[i];
 }
 
+/* No page of the host is waited for: false, it is absent. */
+static bool kvmi_read_table(struct kvm_vcpu *vcpu, gfn_t gfn, u64 *copy)
+{
+	guard(pagefault)();
+
+	return !kvm_vcpu_walk_guest_page(vcpu, gfn, copy, 0, PAGE_SIZE);
+}
+
 /* False: it cannot be copied, so that a walk cannot be told from a store. */
 bool kvmi_copy_table(struct kvm_vcpu *vcpu, gfn_t gfn)
 {
@@ -61,7 +69,7 @@ bool kvmi_copy_table(struct kvm_vcpu *vcpu, gfn_t gfn)
 		return false;
 
 	copy = kvmi_space(walks, i);
-	if (!copy || kvm_vcpu_read_guest_page(vcpu, gfn, copy, 0, PAGE_SIZE))
+	if (!copy || !kvmi_read_table(vcpu, gfn, copy))
 		return false;
 
 	walks->gfns[i] = gfn;
@@ -101,10 +109,9 @@ void kvmi_compare_tables(struct kvm_vcpu *vcpu)
 	now = walks->copies[MAX_WALKS];
 	walks->nr_written = 0;
 	for (i = walks->nr; i-- > 0; ) {
-		if (kvm_vcpu_read_guest_page(vcpu, walks->gfns[i], now, 0,
-					     PAGE_SIZE))
-			continue;
-		at = kvmi_differ(walks->copies[i], now, walked);
+		/* What cannot be compared is told as if it were written. */
+		at = kvmi_read_table(vcpu, walks->gfns[i], now) ?
+		     kvmi_differ(walks->copies[i], now, walked) : 0;
 		if (at < PAGE_SIZE)
 			walks->written[walks->nr_written++] =
 				gfn_to_gpa(walks->gfns[i]) + at;

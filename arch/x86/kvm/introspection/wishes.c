@@ -220,6 +220,7 @@ void kvmi_vcpu_release(struct kvm_vcpu *vcpu, bool keep)
 	kvmi_set_step(vcpu, false);
 	kvmi_end_pass(vcpu);
 	kvmi_forget_written(wishes);
+	wishes->nr_kept = 0;
 	if (keep || !wishes->owner)
 		return;
 
@@ -339,6 +340,9 @@ bool kvmi_vcpu_is_due(struct kvm_vcpu *vcpu)
 		kvmi_reprogram(vcpu);
 	}
 
+	if (!is_guest_mode(vcpu))
+		wishes->nr_kept = 0;
+
 	/* Whoever steps with TF looks at each instruction before it. */
 	return wishes->hold || kvmi_vcpu_was_injected(vcpu) || kvmi_is_done(vcpu) ||
 	       (wishes->step.passing && !wishes->step.view) ||
@@ -371,5 +375,6 @@ void __kvmi_vcpu_destroy(struct kvm_vcpu *vcpu)
 	vcpu->arch.kvmi = NULL;
 	kvmi_in_use_dec();
 	kvmi_free_walks(wishes);
+	kfree(wishes->step.grants);
 	kvfree(wishes);
 }

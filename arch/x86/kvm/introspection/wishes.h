@@ -13,12 +13,24 @@
 #define KVMI_MSRS		0x2000
 #define KVMI_HIGH_MSR		0xc0000000
 
-/* Frames that one instruction is let through to. */
-#define KVMI_MAX_GRANTS		32
+/*
+ * Frames that one instruction is let through to.  The most are those of a gather
+ * of 16 elements in two pages each: with five levels of page tables, of which all
+ * have the first in common, they are 161, and those of its own code 9.
+ */
+#define KVMI_MAX_GRANTS		192
 
-struct kvmi_grant {
-	gfn_t gfn;
-	u8 access;
+/* Frames of the host that an instruction waited for. */
+#define KVMI_MAX_WAITED		16
+
+/* Frames that KVM may access for the guest's own guest until it is left. */
+#define KVMI_MAX_KEPT		24
+
+/* Made for the first of them, and kept. */
+struct kvmi_grants {
+	unsigned int nr;
+	gfn_t gfns[KVMI_MAX_GRANTS];
+	u8 access[KVMI_MAX_GRANTS];
 };
 
 /* Stepping.  The vCPU's own as the wishes are; others read "on". */
@@ -35,9 +47,10 @@ struct kvmi_step {
 	bool over;
 	/* Where it executes; 0: it has to wait. */
 	u8 view;
-	u8 nr_grants;
-	u8 next_grant;
-	struct kvmi_grant grants[KVMI_MAX_GRANTS];
+	struct kvmi_grants *grants;
+	/* Frames for which the host was waited for without it. */
+	u8 nr_waited;
+	gfn_t waited[KVMI_MAX_WAITED];
 
 	/* SVM: one entry, what it changed, and how it ended. */
 	bool entered;
@@ -114,6 +127,9 @@ struct kvmi_wishes {
 	/* EPT: the last violation was a read too, and of this address. */
 	bool reads;
 	u64 gva;
+	/* What the tool let the guest's own guest be entered with. */
+	u8 nr_kept;
+	gfn_t kept[KVMI_MAX_KEPT];
 	/* NPT: page tables that this instruction's walks may write. */
 	struct kvmi_walks *walks;
 	/* Hardware is to be programmed when the guest's own guest is left. */

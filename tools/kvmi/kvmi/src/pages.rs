@@ -122,9 +122,7 @@ fn refused(
             Exit::Denied,
             "KVM cannot restrict pages in that way on this host",
         )
-        .fix(
-            "its processor has no pages that can be executed but not read: take executions, too",
-        ),
+        .fix("its processor has no pages that can be executed but not read: take executions, too"),
         Some(Code::ENOSYS) => Failure::new(
             Exit::Denied,
             "this kernel's introspection restricts no pages",

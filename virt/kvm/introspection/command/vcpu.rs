@@ -172,7 +172,7 @@ impl VcpuCommand for TranslateGva {
 
     fn run(call: &Call<'_, Self::Request>, _: &Vcpu, here: &RunningVcpu<'_>) -> Outcome {
         payload(&kvmi_vcpu_translate_gva_reply {
-            gpa: here.translate(call.request.gva),
+            gpa: here.translate(call.request.gva).map_err(|_| Code::EAGAIN)?,
         })
     }
 }

@@ -4,6 +4,9 @@
 
 static u64 hits;
 
+/* INT3 has a prefix. */
+static u64 prefixed;
+
 static void on_breakpoint(struct ex_regs *regs)
 {
 	hits++;
@@ -12,8 +15,12 @@ static void on_breakpoint(struct ex_regs *regs)
 static void execute(struct kvmi_insn_seen *seen)
 {
 	seen->before = READ_ONCE(hits);
-	asm volatile(KVMI_INSN_ASM("int3")
-		     : KVMI_INSN_OUTPUTS(seen) : : KVMI_INSN_CLOBBERS);
+	if (prefixed)
+		asm volatile(KVMI_INSN_ASM(".byte 0x66; int3")
+			     : KVMI_INSN_OUTPUTS(seen) : : KVMI_INSN_CLOBBERS);
+	else
+		asm volatile(KVMI_INSN_ASM("int3")
+			     : KVMI_INSN_OUTPUTS(seen) : : KVMI_INSN_CLOBBERS);
 	seen->after = READ_ONCE(hits);
 }
 
@@ -22,7 +29,7 @@ static void check(struct kvmi_fixture *f, const struct kvmi_event *ev)
 	const struct kvmi_vcpu_event_breakpoint *bp = (const void *)ev->specific;
 
 	TEST_ASSERT_EQ(bp->gpa, addr_gva2gpa(f->vm, ev->vcpu.arch.regs.rip));
-	TEST_ASSERT_EQ(bp->insn_len, 1);
+	TEST_ASSERT_EQ(bp->insn_len, prefixed + 1);
 	TEST_ASSERT(kvmi_is_zero(bp->padding, sizeof(bp->padding)),
 		    "Padding");
 }
@@ -58,6 +65,19 @@ KVMI_INSN_TESTS(kvmi_breakpoint)
 KVMI_TEST(kvmi_breakpoint, retry_elsewhere)
 {
 	kvmi_insn_move_rip(f, KVMI_EVENT_ACTION_RETRY);
+}
+
+/* The guest comes back to what lies behind all of it. */
+KVMI_TEST(kvmi_breakpoint, with_prefix)
+{
+	struct kvmi_event ev;
+
+	prefixed = 1;
+	sync_global_to_guest(f->vm, prefixed);
+	kvmi_insn_start(f, &ev);
+	kvmi_insn_reply(f, &ev, KVMI_EVENT_ACTION_CONTINUE);
+	kvmi_insn_expect(f, 1, KVMI_INSN_DONE);
+	kvmi_insn_once_more(f, 2, 2);
 }
 
 static u64 invalid;

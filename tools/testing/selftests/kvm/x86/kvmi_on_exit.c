@@ -82,6 +82,25 @@ KVMI_TEST(kvmi_on_exit, freeze)
 	die_as(f, KVMI_ON_EXIT_FREEZE, KVMI_FROZEN);
 }
 
+/* Where nothing is restricted nothing freezes. */
+KVMI_TEST(kvmi_on_exit, nothing_to_freeze)
+{
+	kvmi_assert_err(kvmi_set_on_exit(&f->kvmi, KVMI_ON_EXIT_FREEZE), 0);
+	kvmi_close(&f->kvmi);
+	kvmi_wait_until(kvmi_state(f->vm->fd) == KVMI_DEAD);
+}
+
+/* Nor where it was, and is no more. */
+KVMI_TEST(kvmi_on_exit, nothing_left_to_freeze)
+{
+	kvmi_assert_err(kvmi_set_on_exit(&f->kvmi, KVMI_ON_EXIT_FREEZE), 0);
+	kvmi_assert_err(kvmi_set_page_access(&f->kvmi, 0, KVMI_PAGE_ACCESS_R), 0);
+	kvmi_assert_err(kvmi_set_page_access(&f->kvmi, 0, 7), 0);
+	TEST_ASSERT_EQ(restricted_frames(f), 0);
+	kvmi_close(&f->kvmi);
+	kvmi_wait_until(kvmi_state(f->vm->fd) == KVMI_DEAD);
+}
+
 /* The last one counts, and one that is refused is none. */
 KVMI_TEST(kvmi_on_exit, the_last_one_counts)
 {

@@ -29,7 +29,6 @@ KVMI_TEST(kvmi_page_frozen, unhook)
 	expect_stored(f, 0);
 	expect_stored(f, 1);
 	expect_state(f, KVMI_NONE, 0);
-	kvmi_assert_err(kvmi_ioctl_unhook(f->vm->fd), -EPERM);
 	stop();
 }
 
@@ -219,14 +218,111 @@ KVMI_TEST(kvmi_page_frozen, init)
 	kvmi_stop(&runners[1]);
 }
 
-/* The slot goes, and with it what is restricted; another begins with all. */
-KVMI_TEST(kvmi_page_frozen, the_slot_goes)
+/* A vCPU that is made while the VM is frozen. */
+KVMI_TEST(kvmi_page_frozen, a_new_vcpu)
 {
-	freeze(f, 0);
-	vm_mem_region_delete(f->vm, SLOT);
-	expect_state(f, KVMI_FROZEN, 0);
-	kvmi_wait_progress(f->vm, 0);
+	struct kvmi_runner late;
+	struct kvm_vcpu *vcpu;
+
+	freeze(f, 1);
+	kvmi_stop(&runners[1]);
+	vcpu = vm_vcpu_add(f->vm, NR, guest);
+	vcpu_args_set(vcpu, 1, 1);
+	kvmi_start(&late, vcpu);
 	kvmi_wait_progress(f->vm, 1);
+	order(f, 1);
+	/* It takes the place of vCPU 1, which does not run. */
+	kvmi_stop(&late);
+	runners[1] = late;
+	f->vcpus[1] = vcpu;
+	kvmi_start(&runners[1], vcpu);
+	expect_frozen(f, 1);
+	kvmi_unhook(f->vm);
+	expect_stored(f, 1);
+	expect_stored(f, 0);
+	stop();
+}
+
+#define VECTOR	0x40
+
+static u64 interrupts;
+
+static void on_interrupt(struct ex_regs *regs)
+{
+	WRITE_ONCE(interrupts, interrupts + 1);
+	x2apic_write_reg(APIC_EOI, 0);
+}
+
+static void guest_with_interrupts(u64 index)
+{
+	x2apic_enable();
+	asm volatile("sti");
+	guest(index);
+}
+
+static void interrupt(struct kvmi_fixture *f)
+{
+	struct kvm_msi msi = { .address_lo = APIC_DEFAULT_GPA, .data = VECTOR };
+
+	TEST_ASSERT(__vm_ioctl(f->vm, KVM_SIGNAL_MSI, &msi) == 1,
+		    "No interrupt was sent");
+}
+
+/* An interrupt takes no vCPU past its store, nor is one lost. */
+KVMI_TEST(kvmi_page_frozen, interrupts)
+{
+	struct kvmi_event ev;
+
+	start(f);
+	kvmi_stop(&runners[0]);
+	vm_install_exception_handler(f->vm, VECTOR, on_interrupt);
+	vcpu_arch_set_entry_point(f->vcpu, guest_with_interrupts);
+	vcpu_args_set(f->vcpu, 1, 0);
+	kvmi_start(&runners[0], f->vcpu);
+	kvmi_wait_progress(f->vm, 0);
+	interrupt(f);
+	kvmi_wait_until(READ_ONCE(*ON_HOST(f, interrupts)) == 1);
+	restrict_pages(f);
+	kvmi_assert_err(kvmi_set_on_exit(&f->kvmi, FREEZE), 0);
+
+	/* While a tool is asked. */
+	order(f, 0);
+	expect_pf(f, &ev, 0);
+	interrupt(f);
+	TEST_ASSERT_EQ(peek_rip(f, 0), (u64)kvmi_on_exit_store);
+	TEST_ASSERT_EQ(READ_ONCE(*ON_HOST(f, interrupts)), 1);
+	proceed(f, &ev);
+	expect_stored(f, 0);
+	kvmi_wait_until(READ_ONCE(*ON_HOST(f, interrupts)) == 2);
+
+	/* While nobody is. */
+	die(f, KVMI_FROZEN);
+	order(f, 0);
+	expect_frozen(f, 0);
+	interrupt(f);
+	expect_frozen(f, 0);
+	kvmi_unhook(f->vm);
+	expect_stored(f, 0);
+	kvmi_wait_until(READ_ONCE(*ON_HOST(f, interrupts)) == 3);
+	stop();
+}
+
+/* Restrictions are of frames, not of slots: the VMM makes the slot anew. */
+KVMI_TEST(kvmi_page_frozen, the_slot_is_made_anew)
+{
+	freeze(f, 1);
+	vm_mem_region_delete(f->vm, SLOT);
+	expect_state(f, KVMI_FROZEN, NR);
+	kvmi_wait_progress(f->vm, 1);
+	vm_userspace_mem_region_add(f->vm, VM_MEM_SRC_ANONYMOUS, PAGES, SLOT,
+				    NR, 0);
+	*page(f, 0) = OLD;
+	expect_frozen(f, 0);
+	order(f, 1);
+	expect_frozen(f, 1);
+	kvmi_unhook(f->vm);
+	expect_stored(f, 0);
+	expect_stored(f, 1);
 	stop();
 }
 

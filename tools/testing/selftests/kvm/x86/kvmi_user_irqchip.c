@@ -32,7 +32,10 @@ static const u8 code[] = {
 
 #define AFTER_CPUID	(CODE + 26)
 
-/* inc word [IRQS]; push bp; mov bp, sp; push ax; mov ax, [bp + 2]; mov [IRQ_IP], ax; pop ax; pop bp; iret */
+/*
+ * inc word [IRQS]; push bp; mov bp, sp; push ax; mov ax, [bp + 2]
+ * mov [IRQ_IP], ax; pop ax; pop bp; iret
+ */
 static const u8 handler[] = {
 	0xff, 0x06, 0x04, 0x20, 0x55, 0x89, 0xe5, 0x50, 0x8b, 0x46, 0x02,
 	0xa3, 0x06, 0x20, 0x58, 0x5d, 0xcf,
