@@ -135,6 +135,8 @@ def run(cpu, boot, stock, ours, results, kernel="stock"):
                        timeout=LEG_SECONDS[cpu] * (DEBUG_SLOWER if kernel == "debug" else 1))
     reports = order.reports
     see_through(cpu, f"selftests on {cpu}", order, boot, results, kernel)
+    for problem in [value["unloaded"] for value in reports if "unloaded" in value]:
+        results.add(f"{cpu}: the modules can be unloaded after the tests", "failed" if problem else "passed", problem)
     if kernel == "stock":
         compare(cpu, reports, stock, results)
         own(cpu, reports, ours, results)

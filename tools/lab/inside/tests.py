@@ -112,6 +112,8 @@ def main():
             value["round"] = step["name"]
             print(f"{value['result']:8}{step['name']}: {name} {value['seconds']} s {value['reason']}", flush=True)
             report(value)
+    # What the last round left of our modules goes as well: nothing in the kernel holds them.
+    report({"unloaded": load({"unload": plan["rounds"][-1]["unload"], "modules": []})})
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ KVMI_TEST(kvmi_suspend, frozen)
 				     NULL, 0), 0);
 	restrict_page(f, &ev);
 	kvmi_close(&f->kvmi);
-	kvmi_wait_until(kvmi_state(f->vm->fd) == KVMI_DEAD);
+	kvmi_wait_until(kvmi_state(f->vm->fd) == KVMI_FROZEN);
 	suspend();
 	let(f, COUNT);
 	kvmi_unhook(f->vm);
