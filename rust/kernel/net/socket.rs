@@ -58,9 +58,7 @@ impl Connection {
     pub(crate) fn open(fd: i32, task: &TaskRef) -> Result<(Self, Receiver, Sender)> {
         let mut conn = core::ptr::null_mut();
         // SAFETY: `task` holds a reference, and `conn` is a valid place for the result.
-        kernel::error::to_result(unsafe {
-            glue::kvmi_conn_open(fd, task.as_ptr(), &mut conn)
-        })?;
+        kernel::error::to_result(unsafe { glue::kvmi_conn_open(fd, task.as_ptr(), &mut conn) })?;
         let conn = NonNull::new(conn).ok_or(EINVAL)?;
 
         // INVARIANT: The call made the connection with three references and two halves.

@@ -280,7 +280,12 @@ impl Channel {
 
         loop {
             if output.current.is_none() {
-                output.current = self.outbox.lock().messages.pop().map(|message| (message, 0));
+                output.current = self
+                    .outbox
+                    .lock()
+                    .messages
+                    .pop()
+                    .map(|message| (message, 0));
             }
             let Some((message, sent)) = &mut output.current else {
                 return Ok(Sent::All);

@@ -190,8 +190,7 @@ impl Session {
         let reply = wire::reply(to, answer);
 
         // Behind the end the VM may be gone, and nobody reads.
-        self.channel
-            .while_open(|| self.vm.trace_reply(to, err));
+        self.channel.while_open(|| self.vm.trace_reply(to, err));
         // A failure has ended the session, which is all there is to do about it.
         let _ = self.send(reply);
     }

@@ -106,7 +106,10 @@ impl Payload {
     }
 
     /// Has `fill` append to it.
-    pub(crate) fn fill<E>(&mut self, fill: impl FnOnce(&mut KVec<u8>) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn fill<E>(
+        &mut self,
+        fill: impl FnOnce(&mut KVec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
         fill(&mut self.0)
     }
 

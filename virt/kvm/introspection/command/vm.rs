@@ -165,10 +165,7 @@ impl VmCommand for WritePhysical {
         let (gpa, _) = range(call.request.gpa, call.request.size)?;
 
         call.check_padding()?;
-        call.session
-            .vm
-            .write(gpa, data)
-            .map_err(Code::from_errno)?;
+        call.session.vm.write(gpa, data).map_err(Code::from_errno)?;
         Ok(Payload::new())
     }
 }
