@@ -63,6 +63,7 @@ bool __kvmi_restricts(struct kvm *kvm, gfn_t gfn, u64 nr)
 /* What some frame denies. */
 unsigned int kvmi_denied(struct kvm *kvm)
 {
+	/* Pairs with kvmi_make_pages(). */
 	struct kvmi_pages *pages = smp_load_acquire(&kvm->arch.kvmi_pages);
 	struct kvmi_store *store;
 
@@ -94,6 +95,7 @@ static struct kvmi_pages *kvmi_make_pages(struct kvm *kvm)
 	spin_lock_init(&pages->lock);
 	init_waitqueue_head(&pages->queue);
 	__set_bit(0, &pages->views_in_use);
+	/* Whoever finds it finds it made. */
 	smp_store_release(&kvm->arch.kvmi_pages, pages);
 	return pages;
 }
@@ -326,6 +328,7 @@ void kvmi_vm_inherit_access(struct kvm *kvm)
 /* Are there restrictions that a session left? */
 bool kvmi_vm_is_frozen(struct kvm *kvm)
 {
+	/* Pairs with kvmi_make_pages(). */
 	struct kvmi_pages *pages = smp_load_acquire(&kvm->arch.kvmi_pages);
 
 	return pages && READ_ONCE(pages->left) != KVMI_LEFT_NOTHING;
