@@ -96,19 +96,8 @@ void kvmi_conn_put(struct kvmi_conn *conn)
 		kvmi_conn_free(conn);
 }
 
-static void kvmi_conn_shutdown_now(struct kvmi_conn *conn)
+static void kvmi_conn_shut(struct file *file)
 {
-	struct file *file;
-
-	spin_lock(&conn->lock);
-	file = conn->file;
-	if (file)
-		get_file(file);
-	spin_unlock(&conn->lock);
-
-	if (!file)
-		return;
-
 	kernel_sock_shutdown(sock_from_file(file), SHUT_RDWR);
 	fput(file);
 }
@@ -117,8 +106,10 @@ static void kvmi_conn_shutdown_later(struct work_struct *work)
 {
 	struct kvmi_conn *conn = container_of(work, struct kvmi_conn, shutdown);
 
-	kvmi_conn_shutdown_now(conn);
+	kvmi_conn_shut(conn->closing);
 	kvmi_conn_put(conn);
+	/* The module's end waits for the work queue, and so for this. */
+	module_put(THIS_MODULE);
 }
 
 /*
@@ -221,11 +212,23 @@ void kvmi_conn_put_half(struct kvmi_conn *conn)
  */
 void kvmi_conn_shutdown(struct kvmi_conn *conn)
 {
+	struct file *file;
+
+	spin_lock(&conn->lock);
+	file = conn->file;
+	if (file)
+		get_file(file);
+	spin_unlock(&conn->lock);
+
+	if (!file)
+		return;
 	if (conn->is_unix) {
-		kvmi_conn_shutdown_now(conn);
+		kvmi_conn_shut(file);
 		return;
 	}
 
+	/* The session may let go of the file before the work is done. */
+	conn->closing = file;
 	__module_get(THIS_MODULE);
 	refcount_inc(&conn->refs);
 	queue_work(kvmi_wq, &conn->shutdown);

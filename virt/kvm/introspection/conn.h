@@ -25,6 +25,8 @@ struct kvmi_conn {
 	refcount_t halves;
 	struct list_head list;
 	struct work_struct shutdown;
+	/* What that is to shut. */
+	struct file *closing;
 	/* Protects file, for those who shut down. */
 	spinlock_t lock;
 	struct file *file;
