@@ -14,7 +14,7 @@
 #define VECTOR	0x40
 
 enum { WALL_CLOCK = 1, OLD_WALL_CLOCK, SYSTEM_TIME, OLD_SYSTEM_TIME, STEAL_TIME,
-       PV_EOI, ASYNC_PF, CLOCK_PAIRING, INTERRUPT, NR_WHAT };
+	PV_EOI, ASYNC_PF, CLOCK_PAIRING, INTERRUPT, NR_WHAT };
 
 /* How a page is named to KVM, and what is wanted of it. */
 static const struct {
@@ -95,10 +95,11 @@ static void asked(struct kvmi_fixture *f, u64 it, u8 allowed, bool writes_now)
 	run(f, it);
 	expect_asked(f, PAGE + OFFSET, features[it].access & ~allowed);
 	wait_done(f, 1);
-	if (writes_now) {
+	if (writes_now)
 		TEST_ASSERT(is_written(f, it), "Allowed, but not written");
+	/* The others are written again by themselves, when that is refused. */
+	if (it == WALL_CLOCK || it == OLD_WALL_CLOCK)
 		TEST_ASSERT_EQ(refused(f), before);
-	}
 	finish(f, 1);
 }
 
