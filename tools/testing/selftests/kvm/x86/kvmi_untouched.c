@@ -54,6 +54,7 @@ KVMI_TEST(kvmi_untouched, shmem)
 	read_and_write(f, VM_MEM_SRC_SHMEM);
 }
 
+/* The library ends the test if there are none. */
 static bool reserve_huge_pages(void)
 {
 	FILE *file = fopen("/proc/sys/vm/nr_hugepages", "r+");
@@ -72,14 +73,14 @@ static bool reserve_huge_pages(void)
 
 KVMI_TEST(kvmi_untouched, hugetlb)
 {
-	if (get_def_hugetlb_pagesz() != HUGE || !reserve_huge_pages())
+	if (!reserve_huge_pages() || get_def_hugetlb_pagesz() != HUGE)
 		SKIP(return, "no huge pages");
 	read_and_write(f, VM_MEM_SRC_ANONYMOUS_HUGETLB_2MB);
 }
 
 KVMI_TEST(kvmi_untouched, shared_hugetlb)
 {
-	if (get_def_hugetlb_pagesz() != HUGE || !reserve_huge_pages())
+	if (!reserve_huge_pages() || get_def_hugetlb_pagesz() != HUGE)
 		SKIP(return, "no huge pages");
 	read_and_write(f, VM_MEM_SRC_SHARED_HUGETLB);
 }
