@@ -14,8 +14,9 @@
 //! Whoever gives the reader's role up looks once more whether there is something to do, and wakes
 //! the next.  Who finds no sender's half leaves the message to the one that has it.
 
+mod send;
+
 use super::{
-    fifo::Fifo,
     sys::{
         kvm::RunningVcpu,
         socket::{Connection, Receiver, Sender},
@@ -32,8 +33,7 @@ use kernel::{
     },
 };
 
-/// Unsent bytes from which on no further command is read.
-const FULL: usize = 64 * 1024;
+use send::Outbox;
 
 /// The half that receives, and what it has received.
 struct Input {
@@ -41,22 +41,6 @@ struct Input {
     bytes: KVec<u8>,
     start: usize,
     end: usize,
-}
-
-/// The half that sends, and the message of which a part is sent.
-struct Output {
-    sender: Sender,
-    current: Option<(KVec<u8>, usize)>,
-}
-
-/// What is to be sent.
-struct Outbox {
-    open: bool,
-    /// `None`: somebody sends.
-    output: Option<Output>,
-    messages: Fifo<KVec<u8>>,
-    /// Bytes of the messages that are not wholly sent.
-    bytes: usize,
 }
 
 /// Where the half that receives lies while nobody reads.
@@ -103,13 +87,6 @@ pub(crate) struct Reader<'a> {
     input: Option<Input>,
 }
 
-/// How far sending has come.
-enum Sent {
-    All,
-    /// There is no room.
-    Part,
-}
-
 impl Channel {
     /// Makes a channel of a connection and its halves.
     pub(crate) fn new(
@@ -132,15 +109,7 @@ impl Channel {
                     end: 0,
                 }),
             }),
-            outbox <- new_mutex!(Outbox {
-                open: true,
-                output: Some(Output {
-                    sender,
-                    current: None,
-                }),
-                messages: Fifo::new(),
-                bytes: 0,
-            }),
+            outbox <- new_mutex!(Outbox::new(sender)),
         })
     }
 
@@ -187,134 +156,11 @@ impl Channel {
             inbox.open = false;
             inbox.input.take()
         };
-        let output = {
-            let mut outbox = self.outbox.lock();
-
-            outbox.open = false;
-            outbox.messages.clear();
-            outbox.output.take()
-        };
+        let output = self.outbox.lock().close();
 
         drop(open);
         drop(input);
         drop(output);
-    }
-
-    /// Queues a message and sends what can be sent.  `EPIPE`: the session is over.
-    pub(crate) fn send(&self, message: KVec<u8>) -> Result {
-        self.queue(message)?;
-        if !self.flush()? {
-            // It tries again in a while, also if no room is announced.
-            self.conn.wake_task();
-        }
-        Ok(())
-    }
-
-    fn queue(&self, message: KVec<u8>) -> Result {
-        let mut outbox = self.outbox.lock();
-
-        if self.is_dead() || !outbox.open {
-            return Err(EPIPE);
-        }
-        outbox.bytes = outbox.bytes.saturating_add(message.len());
-        outbox.messages.push(message)
-    }
-
-    /// Sends what can be sent, and returns whether that was all, or somebody else sends the rest.
-    pub(crate) fn flush(&self) -> Result<bool> {
-        while let Some(mut output) = self.take_output() {
-            let sent = self.send_some(&mut output);
-
-            if let Some(done) = self.put_output(output, sent)? {
-                return Ok(done);
-            }
-        }
-        Ok(true)
-    }
-
-    /// The half that sends, if there is something to send and nobody has it.
-    fn take_output(&self) -> Option<Output> {
-        let mut outbox = self.outbox.lock();
-
-        if outbox.bytes == 0 {
-            return None;
-        }
-        outbox.output.take()
-    }
-
-    /// Puts the half that sends back.  `None`: something was queued meanwhile.
-    fn put_output(&self, output: Output, sent: Result<Sent>) -> Result<Option<bool>> {
-        let mut outbox = self.outbox.lock();
-
-        if !outbox.open {
-            // The socket is let go of without the lock.
-            drop(outbox);
-            drop(output);
-            return Err(EPIPE);
-        }
-        outbox.output = Some(output);
-
-        let unsent = outbox.bytes > 0;
-        let full = outbox.bytes > FULL;
-
-        drop(outbox);
-        self.unsent.store(unsent, Relaxed);
-        if !unsent {
-            self.conn.want_room(false);
-        }
-        // Whoever made the room: the task revives the vCPUs that left commands in their queues.
-        if self.full.xchg(full, Full) && !full {
-            self.room.xchg(true, Full);
-            self.conn.wake_task();
-        }
-        Ok(match sent? {
-            Sent::All if unsent => None,
-            Sent::All => Some(true),
-            Sent::Part => Some(false),
-        })
-    }
-
-    /// Sends messages until there is none, or no room.
-    fn send_some(&self, output: &mut Output) -> Result<Sent> {
-        let mut asked = false;
-
-        loop {
-            if output.current.is_none() {
-                output.current = self
-                    .outbox
-                    .lock()
-                    .messages
-                    .pop()
-                    .map(|message| (message, 0));
-            }
-            let Some((message, sent)) = &mut output.current else {
-                return Ok(Sent::All);
-            };
-            let rest = message.get(*sent..).unwrap_or(&[]);
-
-            match output.sender.send(rest) {
-                Ok(n) if n == rest.len() => {
-                    let whole = message.len();
-                    let mut outbox = self.outbox.lock();
-
-                    asked = false;
-                    outbox.bytes = outbox.bytes.saturating_sub(whole);
-                    output.current = None;
-                }
-                Ok(n) => *sent = sent.saturating_add(n),
-                // Asking also makes the socket tell when there is room again.  Once: a socket may
-                // claim to have room and take nothing.
-                Err(e) if e == EAGAIN => {
-                    // Before asking: the task must hear of it if room comes meanwhile.
-                    self.conn.want_room(true);
-                    if asked || !output.sender.writable() {
-                        return Ok(Sent::Part);
-                    }
-                    asked = true;
-                }
-                Err(e) => return Err(e),
-            }
-        }
     }
 
     /// Returns whether there is something to read that a vCPU may read, and nobody is reading.

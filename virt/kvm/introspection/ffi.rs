@@ -3,7 +3,6 @@
 //! The door: what C calls.  Pointers become references here and nowhere else.
 
 use super::{
-    event::{x86::Site, Said},
     ioctl::Door,
     run::Verdict,
     sys::{
@@ -32,6 +31,8 @@ macro_rules! export {
     )*};
 }
 
+mod event;
+
 /// The door of a VM, if it has one: a VM that is half made or half gone has none.
 ///
 /// # Safety
@@ -55,7 +56,7 @@ fn errno(result: Result) -> c_int {
 ///
 /// See [`door()`].
 unsafe fn at_door(kvm: *mut glue::kvm, f: impl FnOnce(&Door) -> Result) -> c_int {
-    // SAFETY: As required.
+    // SAFETY: By the requirement above, which is C's to keep.
     errno(unsafe { door(kvm) }.ok_or(EPERM).and_then(f))
 }
 
@@ -89,7 +90,7 @@ export! {
     ///
     /// `kvm` is a VM whose vCPUs nobody runs any more.
     fn kvmi_rs_pre_destroy_vm(kvm: *mut glue::kvm) {
-        // SAFETY: As required.
+        // SAFETY: By the requirement above, which is C's to keep.
         if let Some(door) = unsafe { door(kvm) } {
             door.close();
         }
@@ -101,10 +102,10 @@ export! {
     ///
     /// `kvm` is a VM that nobody else uses any more.
     fn kvmi_rs_destroy_vm(kvm: *mut glue::kvm) {
-        // SAFETY: As required.
+        // SAFETY: By the requirement above, which is C's to keep.
         let door = unsafe { glue::kvmi_vm_private(kvm) }.cast::<Door>();
 
-        // SAFETY: As required.
+        // SAFETY: By the requirement above, which is C's to keep.
         unsafe { glue::kvmi_vm_set_private(kvm, core::ptr::null_mut()) };
         if !door.is_null() {
             // SAFETY: It came from `KBox::into_raw()`, and nobody uses it any more.
@@ -130,7 +131,7 @@ export! {
     ///
     /// `kvm` is a VM that the caller keeps.
     fn kvmi_rs_vcpu_postcreate(kvm: *mut glue::kvm) -> c_int {
-        // SAFETY: As required.
+        // SAFETY: By the requirement above, which is C's to keep.
         match unsafe { door(kvm) }.and_then(Door::session) {
             Some(session) => errno(session.add_vcpus()),
             None => 0,
@@ -143,7 +144,7 @@ export! {
     ///
     /// `kvm` is a VM that the caller keeps.
     fn kvmi_rs_protect_vm(kvm: *mut glue::kvm) -> c_int {
-        // SAFETY: As required.
+        // SAFETY: By the requirement above, which is C's to keep.
         unsafe { door(kvm) }.map_or(0, |door| errno(door.refuse()))
     }
 }
@@ -157,7 +158,7 @@ export! {
         hook: *const glue::kvm_introspection_hook,
         foreign: bool,
     ) -> c_int {
-        // SAFETY: As required.
+        // SAFETY: By the requirement above, which is C's to keep.
         unsafe { at_door(kvm, |door| door.hook(&*hook, foreign)) }
     }
 }
@@ -167,7 +168,7 @@ export! {
     ///
     /// `kvm` is a VM that the caller keeps.
     fn kvmi_rs_unhook(kvm: *mut glue::kvm, foreign: bool) -> c_int {
-        // SAFETY: As required.
+        // SAFETY: By the requirement above, which is C's to keep.
         unsafe { at_door(kvm, |door| door.unhook(foreign)) }
     }
 }
@@ -181,7 +182,7 @@ export! {
         feature: *const glue::kvm_introspection_feature,
         foreign: bool,
     ) -> c_int {
-        // SAFETY: As required.
+        // SAFETY: By the requirement above, which is C's to keep.
         unsafe { at_door(kvm, |door| door.allow_command(&*feature, foreign)) }
     }
 }
@@ -195,7 +196,7 @@ export! {
         feature: *const glue::kvm_introspection_feature,
         foreign: bool,
     ) -> c_int {
-        // SAFETY: As required.
+        // SAFETY: By the requirement above, which is C's to keep.
         unsafe { at_door(kvm, |door| door.allow_event(&*feature, foreign)) }
     }
 }
@@ -205,7 +206,7 @@ export! {
     ///
     /// `kvm` is a VM that the caller keeps.
     fn kvmi_rs_preunhook(kvm: *mut glue::kvm) -> c_int {
-        // SAFETY: As required.
+        // SAFETY: By the requirement above, which is C's to keep.
         unsafe { at_door(kvm, Door::preunhook) }
     }
 }
@@ -215,7 +216,7 @@ export! {
     ///
     /// `kvm` is a VM that the caller keeps, `status` points to a zeroed structure.
     fn kvmi_rs_status(kvm: *mut glue::kvm, status: *mut glue::kvmi_status) {
-        // SAFETY: As required.
+        // SAFETY: By the requirement above, which is C's to keep.
         if let (Some(door), status) = unsafe { (door(kvm), &mut *status) } {
             door.status(status);
         }
@@ -263,18 +264,18 @@ export! {
     ///
     /// `vcpu` is the vCPU that the calling thread runs, with its state loaded and `kvm->srcu` held.
     fn kvmi_rs_handle_requests(vcpu: *mut glue::kvm_vcpu) -> c_int {
-        // SAFETY: As required.
+        // SAFETY: By the requirement above, which is C's to keep.
         let verdict = unsafe { with_running(vcpu, |door, here| door.run_vcpu(here)) };
 
         match verdict {
             None | Some(Verdict::Continue) => 1,
             Some(Verdict::Crash) => {
-                // SAFETY: As required.
+                // SAFETY: By the requirement above, which is C's to keep.
                 unsafe { glue::kvmi_vcpu_exit_shutdown(vcpu) };
                 0
             }
             Some(Verdict::Interrupted) => {
-                // SAFETY: As required.
+                // SAFETY: By the requirement above, which is C's to keep.
                 unsafe { glue::kvmi_vcpu_exit_intr(vcpu) };
                 EINTR.to_errno()
             }
@@ -319,151 +320,7 @@ export! {
     ///
     /// `vcpu` is a vCPU whose mutex the calling thread holds.
     fn kvmi_rs_lives(vcpu: *mut glue::kvm_vcpu) -> bool {
-        // SAFETY: As required.
+        // SAFETY: By the requirement above, which is C's to keep.
         unsafe { with_locked(vcpu, |door, _| door.lives()) }.unwrap_or(false)
-    }
-}
-
-/// Asks about something that the guest is doing; a value that the tool wants is stored.
-///
-/// # Safety
-///
-/// `vcpu` is the vCPU that the calling thread runs, with its state loaded and `kvm->srcu` held.
-unsafe fn ask(
-    vcpu: *mut glue::kvm_vcpu,
-    value: Option<&mut u64>,
-    ask: impl FnOnce(Site<'_>) -> Said,
-) -> c_int {
-    // SAFETY: As required.
-    let said = unsafe { with_running(vcpu, |door, here| door.ask(here, ask)) };
-    let (wanted, verdict) = match said {
-        None | Some(Said::Unasked) => (None, glue::KVMI_UNASKED),
-        Some(Said::Proceed(wanted)) => (wanted, glue::KVMI_PROCEED),
-        Some(Said::Rewritten(wanted)) => (wanted, glue::KVMI_REWRITTEN),
-        Some(Said::Retry) => (None, glue::KVMI_RETRY),
-        Some(Said::Refused) => (None, glue::KVMI_REFUSED),
-    };
-
-    if let (Some(value), Some(wanted)) = (value, wanted) {
-        *value = wanted;
-    }
-    verdict as c_int
-}
-
-export! {
-    /// # Safety
-    ///
-    /// See [`ask()`].
-    fn kvmi_rs_hypercall(vcpu: *mut glue::kvm_vcpu) -> c_int {
-        // SAFETY: As required.
-        unsafe { ask(vcpu, None, |site| site.hypercall()) }
-    }
-}
-
-export! {
-    /// # Safety
-    ///
-    /// See [`ask()`].
-    fn kvmi_rs_breakpoint(vcpu: *mut glue::kvm_vcpu, insn_len: u8) -> c_int {
-        // SAFETY: As required.
-        unsafe { ask(vcpu, None, |site| site.breakpoint(insn_len)) }
-    }
-}
-
-export! {
-    /// # Safety
-    ///
-    /// See [`ask()`]; `value` points to the value that the guest writes.
-    fn kvmi_rs_cr(
-        vcpu: *mut glue::kvm_vcpu,
-        cr: u8,
-        old_value: u64,
-        value: *mut u64,
-    ) -> c_int {
-        // SAFETY: As required.
-        unsafe {
-            let new = *value;
-
-            ask(vcpu, Some(&mut *value), |site| site.cr(cr, old_value, new))
-        }
-    }
-}
-
-export! {
-    /// # Safety
-    ///
-    /// See [`ask()`].
-    fn kvmi_rs_xsetbv(
-        vcpu: *mut glue::kvm_vcpu,
-        old_value: u64,
-        value: u64,
-    ) -> c_int {
-        // SAFETY: As required.
-        unsafe { ask(vcpu, None, |site| site.xsetbv(old_value, value)) }
-    }
-}
-
-export! {
-    /// # Safety
-    ///
-    /// See [`ask()`].
-    fn kvmi_rs_descriptor(
-        vcpu: *mut glue::kvm_vcpu,
-        descriptor: u8,
-        write: bool,
-    ) -> c_int {
-        // SAFETY: As required.
-        unsafe { ask(vcpu, None, |site| site.descriptor(descriptor, write)) }
-    }
-}
-
-export! {
-    /// # Safety
-    ///
-    /// See [`ask()`]; `value` points to the value that the guest writes.
-    fn kvmi_rs_msr(
-        vcpu: *mut glue::kvm_vcpu,
-        msr: u32,
-        old_value: u64,
-        value: *mut u64,
-    ) -> c_int {
-        // SAFETY: As required.
-        unsafe {
-            let new = *value;
-
-            ask(vcpu, Some(&mut *value), |site| {
-                site.msr(msr, old_value, new)
-            })
-        }
-    }
-}
-
-export! {
-    /// # Safety
-    ///
-    /// See [`ask()`].
-    fn kvmi_rs_pf(
-        vcpu: *mut glue::kvm_vcpu,
-        gva: u64,
-        gpa: u64,
-        access: u8,
-    ) -> c_int {
-        // SAFETY: As required.
-        unsafe { ask(vcpu, None, |site| site.pf(gva, gpa, access)) }
-    }
-}
-
-export! {
-    /// # Safety
-    ///
-    /// See [`ask()`].
-    fn kvmi_rs_cpuid(
-        vcpu: *mut glue::kvm_vcpu,
-        function: u32,
-        index: u32,
-        insn_len: u8,
-    ) -> c_int {
-        // SAFETY: As required.
-        unsafe { ask(vcpu, None, |site| site.cpuid(function, index, insn_len)) }
     }
 }
