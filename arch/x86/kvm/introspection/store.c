@@ -279,6 +279,8 @@ bool kvmi_take_store(struct kvm *kvm, enum kvmi_left seen)
 	if (store) {
 		WRITE_ONCE(kvm->stat.kvmi_restricted_frames, 0);
 		kvmi_restriction_changed(kvm);
+		/* Pages that hardware was kept from are mapped again. */
+		kvmi_access_changed(kvm, NULL, 0);
 		queue_rcu_work(kvmi_wq, &store->free);
 		kvmi_in_use_dec();
 	}
