@@ -54,6 +54,8 @@ struct Inbox {
 pub(crate) struct Channel {
     conn: Connection,
     dead: Atomic<bool>,
+    /// The socket is shut down.
+    shut: Atomic<bool>,
     /// The reader's role is taken.
     busy: Atomic<bool>,
     /// Too much is unsent: no more commands.
@@ -95,6 +97,7 @@ impl Channel {
         try_pin_init!(Self {
             conn,
             dead: Atomic::new(false),
+            shut: Atomic::new(false),
             busy: Atomic::new(false),
             full: Atomic::new(false),
             room: Atomic::new(false),
@@ -125,7 +128,7 @@ impl Channel {
     /// Ends the conversation.  Only marks, shuts down and wakes: may be called from anywhere.
     pub(crate) fn die(&self) {
         if !self.dead.xchg(true, Full) {
-            self.conn.shutdown();
+            self.shut_down_unless_sending();
             self.conn.wake_all();
         }
     }

@@ -44,10 +44,13 @@ impl Outbox {
         }
     }
 
-    /// Drops what is queued, and gives the half away if nobody uses it.
+    /// Ends the queue, and gives the half away if nobody uses it: who does sends the rest, and
+    /// then lets go of it.
     pub(super) fn close(&mut self) -> Option<Output> {
         self.open = false;
-        self.messages.clear();
+        if self.output.is_some() {
+            self.messages.clear();
+        }
         self.output.take()
     }
 }
@@ -106,10 +109,9 @@ impl Channel {
     fn put_output(&self, output: Output, sent: Result<Sent>) -> Result<Option<bool>> {
         let mut outbox = self.outbox.lock();
 
-        if !outbox.open {
-            // The socket is let go of without the lock.
+        if self.is_dead() {
             drop(outbox);
-            drop(output);
+            self.send_last(output);
             return Err(EPIPE);
         }
         outbox.output = Some(output);
@@ -132,6 +134,38 @@ impl Channel {
             Sent::All => Some(true),
             Sent::Part => Some(false),
         })
+    }
+
+    /// The session died while this half was in use: what was answered before is sent before the
+    /// socket is shut down.
+    fn send_last(&self, mut output: Output) {
+        // There is nobody left to tell.
+        let _ = self.send_some(&mut output);
+
+        self.shut_down();
+
+        let mut outbox = self.outbox.lock();
+
+        outbox.messages.clear();
+        if outbox.open {
+            outbox.output = Some(output);
+        } else {
+            drop(outbox);
+            drop(output);
+        }
+    }
+
+    /// Shuts the socket down, unless somebody is sending, who does so then.
+    pub(super) fn shut_down_unless_sending(&self) {
+        if self.outbox.lock().output.is_some() {
+            self.shut_down();
+        }
+    }
+
+    fn shut_down(&self) {
+        if !self.shut.xchg(true, Full) {
+            self.conn.shutdown();
+        }
     }
 
     /// Sends messages until there is none, or no room.
