@@ -137,7 +137,8 @@ static void *send_for_ever(void *arg)
 	return NULL;
 }
 
-static void check(struct kvmi_fixture *f, u64 round, bool runs)
+static void check(struct kvmi_fixture *f, struct kvmi_runner *toucher, u64 round,
+		  bool runs)
 {
 	u64 seen_r15, seen_xmm15;
 
@@ -150,7 +151,13 @@ static void check(struct kvmi_fixture *f, u64 round, bool runs)
 		seen_r15 = READ_ONCE(*ON_HOST(f, r15));
 		seen_xmm15 = READ_ONCE(*ON_HOST(f, xmm15));
 	}
-	kvmi_wait_until(READ_ONCE(*ON_HOST(f, touched)) == round);
+	kvmi_wait_until(READ_ONCE(*ON_HOST(f, touched)) == round ||
+			__atomic_load_n(&toucher->done, __ATOMIC_SEQ_CST));
+	TEST_ASSERT(READ_ONCE(*ON_HOST(f, touched)) == round,
+		    "Round %lu: the vCPU has left: exit %u (%s), errno %d, ucall %lu",
+		    round, toucher->exit_reason,
+		    exit_reason_str(toucher->exit_reason), toucher->err,
+		    toucher->ucall);
 	if (runs) {
 		kvmi_wait_progress(f->vm, VCPU);
 		TEST_ASSERT_EQ(READ_ONCE(*ON_HOST(f, r15)), seen_r15);
@@ -218,7 +225,7 @@ static void rounds(struct kvmi_fixture *f, enum place place, bool unhook)
 	kvmi_start(&toucher, f->vcpus[TOUCHER]);
 	for (i = 1; i <= ROUNDS; i++) {
 		one_round(f, &s, place, unhook);
-		check(f, i, place != QUEUE);
+		check(f, &toucher, i, place != QUEUE);
 		kvm_pthread_join(s.thread, NULL);
 		kvmi_close(&f->kvmi);
 	}
